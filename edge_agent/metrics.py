@@ -1,0 +1,118 @@
+"""The accounting of a lane: every frame and every inspection in exactly one counted place (design: promise 1).
+
+    captured  = in_flight + inspected + dropped(by cause) + failed(by cause)
+    inspected = delivered + spooled + expired(by policy)
+
+Both hold at every moment: each move is one step under one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Dict
+
+
+@dataclass(frozen=True)
+class AccountingSnapshot:
+    """One consistent reading. `in_flight` frames are captured and undecided; `spooled` inspections wait for delivery."""
+
+    captured: int
+    in_flight: int
+    inspected: int
+    dropped: Dict[str, int]
+    failed: Dict[str, int]
+    delivered: int
+    spooled: int
+    expired: Dict[str, int]
+
+    def balanced(self) -> bool:
+        frames = self.in_flight + self.inspected + sum(self.dropped.values()) + sum(self.failed.values())
+        results = self.delivered + self.spooled + sum(self.expired.values())
+        return self.captured == frames and self.inspected == results
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {
+            "captured": self.captured,
+            "in_flight": self.in_flight,
+            "inspected": self.inspected,
+            "dropped": dict(self.dropped),
+            "failed": dict(self.failed),
+            "delivered": self.delivered,
+            "spooled": self.spooled,
+            "expired": dict(self.expired),
+            "balanced": self.balanced(),
+        }
+
+
+class Accounting:
+    """Counters of one lane; safe to use from its threads and to read from any other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._inspected = 0
+        self._dropped: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._delivered = 0
+        self._spooled = 0
+        self._expired: Counter[str] = Counter()
+
+    def capture(self) -> None:
+        """A frame exists, or a capture was begun whose failure will be counted by `fail`."""
+        with self._lock:
+            self._in_flight += 1
+
+    def drop(self, cause: str) -> None:
+        with self._lock:
+            self._leave_flight()
+            self._dropped[cause] += 1
+
+    def fail(self, cause: str) -> None:
+        with self._lock:
+            self._leave_flight()
+            self._failed[cause] += 1
+
+    def inspect(self) -> None:
+        """The frame in flight became an inspection, which now waits for delivery."""
+        with self._lock:
+            self._leave_flight()
+            self._inspected += 1
+            self._spooled += 1
+
+    def deliver(self) -> None:
+        with self._lock:
+            self._leave_spool()
+            self._delivered += 1
+
+    def expire(self, policy: str) -> None:
+        with self._lock:
+            self._leave_spool()
+            self._expired[policy] += 1
+
+    def snapshot(self) -> AccountingSnapshot:
+        with self._lock:
+            return AccountingSnapshot(
+                captured=self._in_flight
+                + self._inspected
+                + sum(self._dropped.values())
+                + sum(self._failed.values()),
+                in_flight=self._in_flight,
+                inspected=self._inspected,
+                dropped=dict(self._dropped),
+                failed=dict(self._failed),
+                delivered=self._delivered,
+                spooled=self._spooled,
+                expired=dict(self._expired),
+            )
+
+    def _leave_flight(self) -> None:
+        if self._in_flight <= 0:
+            raise RuntimeError("a frame was settled that was never captured")
+        self._in_flight -= 1
+
+    def _leave_spool(self) -> None:
+        if self._spooled <= 0:
+            raise RuntimeError("an inspection was settled that was never spooled")
+        self._spooled -= 1

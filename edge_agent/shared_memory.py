@@ -1,0 +1,201 @@
+"""POSIX shared memory without a resource tracker.
+
+`multiprocessing.shared_memory` unlinks a segment when any other process that attached to it exits, so segments here
+are files in /dev/shm, mapped with `mmap`. The creator unlinks; whoever attaches never does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import stat
+import threading
+import uuid
+from typing import List, Optional
+
+import numpy as np
+
+from edge_agent.errors import SharedMemoryError
+from edge_agent.frame import CHANNELS, Pixels, Placement
+
+_ROOT = "/dev/shm"  # noqa: S108 - the kernel's POSIX shared memory, not a temporary directory
+
+# shm_open's portable names: one optional leading slash, then no further slash. The length is the kernel's NAME_MAX.
+_NAME = re.compile(r"/?[^/\0]{1,255}")
+
+
+class Segment:
+    """A segment mapped into this process. Make one with `create_segment` or `attach_segment`."""
+
+    def __init__(self, name: str, mapping: mmap.mmap, size: int, inode: int, *, owned: bool) -> None:
+        self.name = name
+        self.size = size
+        self.inode = inode
+        self._mapping = mapping
+        self._owned = owned
+        self._closed = False
+
+    def pixels(self, offset: int, height: int, width: int) -> Pixels:
+        """RGB888 view of the bytes at `offset`: shape (height, width, 3), uint8. Read-only where the mapping is."""
+        count = height * width * CHANNELS
+        check_range(self.name, offset, count, self.size)
+        flat: Pixels = np.frombuffer(self._mapping, dtype=np.uint8, count=count, offset=offset)
+        return flat.reshape(height, width, CHANNELS)
+
+    def close(self) -> None:
+        """Forget the mapping; the creator also unlinks the name. Views still alive keep the memory, not the name."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._owned:
+            try:
+                os.unlink(_path(self.name))
+            except FileNotFoundError:
+                pass
+        try:
+            self._mapping.close()
+        except BufferError:
+            # A view is still alive. The mapping goes when the last view does; the name is gone already.
+            pass
+
+
+def create_segment(size: int, *, label: str = "edge-agent", mode: int = 0o600) -> Segment:
+    """A new segment of `size` bytes, zeroed, with a name nobody else has. Pages take memory when first written.
+
+    Raises:
+        SharedMemoryError: /dev/shm refuses it.
+    """
+    name = f"/{label}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    try:
+        descriptor = os.open(_path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise SharedMemoryError(name, f"cannot be created ({error.strerror})", "Check /dev/shm.") from error
+    try:
+        os.fchmod(descriptor, mode)
+        os.ftruncate(descriptor, size)
+        mapping = mmap.mmap(descriptor, size)
+        inode = os.fstat(descriptor).st_ino
+    except (OSError, ValueError) as error:
+        os.unlink(_path(name))
+        raise SharedMemoryError(name, f"cannot be mapped at {size} bytes ({error})", "Check /dev/shm.") from error
+    finally:
+        os.close(descriptor)
+    return Segment(name, mapping, size, inode, owned=True)
+
+
+def attach_segment(name: str, *, writable: bool = False) -> Segment:
+    """Map a segment that another process made, under its shm_open name, with or without the leading slash.
+
+    Raises:
+        SharedMemoryError: no such name, not a plain segment, empty, or no permission.
+    """
+    if not _NAME.fullmatch(name) or name.lstrip("/") in (".", ".."):
+        raise SharedMemoryError(repr(name), "is not a shared-memory name", "Use one part, like /camera-1.")
+    # O_NOFOLLOW: a link in /dev/shm could lead to any file that this process may read.
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(_path(name), flags)
+    except OSError as error:
+        raise SharedMemoryError(name, f"cannot be opened ({error.strerror})", "Create the segment first.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+            raise SharedMemoryError(name, "is not a shared-memory segment with bytes in it")
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        mapping = mmap.mmap(descriptor, status.st_size, access=access)
+    except (OSError, ValueError) as error:
+        raise SharedMemoryError(name, f"cannot be mapped ({error})") from error
+    finally:
+        os.close(descriptor)
+    return Segment(name, mapping, status.st_size, status.st_ino, owned=False)
+
+
+def check_range(name: str, offset: int, size: int, available: int) -> None:
+    """Raise SharedMemoryError unless `offset`..`offset + size` lies inside `available` bytes."""
+    if offset < 0 or size < 0 or offset > available or size > available - offset:
+        raise SharedMemoryError(
+            name, f"holds {available} bytes, not {size} at offset {offset}", "Correct the offset or the size."
+        )
+
+
+class Ring:
+    """Slots for frames, given out and taken back; the bound on how many frames exist at once.
+
+    Slots are made when first needed and made anew when a larger frame comes, so a ring follows its camera's size.
+    """
+
+    def __init__(self, slots: int, *, label: str = "edge-agent") -> None:
+        if slots < 1:
+            raise ValueError("a ring has at least one slot")
+        self._label = label
+        self._free: List[Optional[Segment]] = [None] * slots
+        self._available = threading.Condition()
+        self._closed = False
+
+    def acquire(self, timeout: Optional[float] = None) -> Optional[Slot]:
+        """A slot, or None when all are out after `timeout` seconds (None: wait until there is one) or at close."""
+        with self._available:
+            if not self._available.wait_for(lambda: self._closed or bool(self._free), timeout) or self._closed:
+                return None
+            return Slot(self, self._free.pop())
+
+    def close(self) -> None:
+        """Unlink what is free now, and the rest as it comes back."""
+        with self._available:
+            self._closed = True
+            free, self._free = self._free, []
+            self._available.notify_all()
+        for segment in free:
+            if segment is not None:
+                segment.close()
+
+    def _give_back(self, segment: Optional[Segment]) -> None:
+        with self._available:
+            if not self._closed:
+                self._free.append(segment)
+                self._available.notify()
+                return
+        if segment is not None:
+            segment.close()
+
+
+class Slot:
+    """One place in a ring, out on loan."""
+
+    def __init__(self, ring: Ring, segment: Optional[Segment]) -> None:
+        self._ring = ring
+        self._segment = segment
+        self._lock = threading.Lock()
+        self._out = True
+
+    def reserve(self, height: int, width: int) -> Pixels:
+        """Writable RGB888 view of shape (height, width, 3) in this slot; grows the slot where it must."""
+        size = height * width * CHANNELS
+        if self._segment is None or self._segment.size < size:
+            if self._segment is not None:
+                self._segment.close()
+                self._segment = None
+            self._segment = create_segment(size, label=self._ring._label)  # noqa: SLF001 - a slot is part of its ring
+        return self._segment.pixels(0, height, width)
+
+    def placement(self, size: int) -> Placement:
+        if self._segment is None:
+            raise SharedMemoryError("slot", "has no pixels yet")
+        return Placement(name=self._segment.name, offset=0, size=size)
+
+    def release(self) -> None:
+        """Give the slot back.
+
+        Raises:
+            SharedMemoryError: it was given back before.
+        """
+        with self._lock:
+            if not self._out:
+                raise SharedMemoryError("slot", "was given back twice")
+            self._out = False
+        self._ring._give_back(self._segment)  # noqa: SLF001 - a slot is part of its ring
+
+
+def _path(name: str) -> str:
+    return f"{_ROOT}/{name.lstrip('/')}"
