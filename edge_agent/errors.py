@@ -1,37 +1,37 @@
 """Every error that crosses a public boundary of the package.
 
-    EdgeAgentError                  subject, reason, remedy; `__cause__` holds what a dependency raised
-    ├── ConfigError                 a configuration file or component configuration (subject: file and key path)
-    ├── MissingExtraError           an optional dependency that is not installed (subject: the package)
-    ├── ImageError                  an image that cannot become a frame (subject: file or frame)
-    ├── CameraError                 a camera that failed (subject: the camera)
-    │   ├── CameraNotConnectedError   worth another try later
-    │   └── EndOfInputError           a finite camera has given its last frame
-    ├── SharedMemoryError           a segment or a handle that cannot be used (subject: its name)
-    ├── ModelError                  a packaged model (subject: model and file)
-    │   ├── PackageError              the files of the package: missing, torn, climbing out, too large
-    │   ├── ManifestError             manifest.json (subject carries the key path)
-    │   └── EngineError               the compiled model does not load, run or fit its manifest
-    ├── DetectorError               the client side of the Edge Agent contract (subject: the model)
-    │   ├── ServerUnavailableError    nobody answers on the socket
-    │   ├── DetectorTimeoutError      no answer within the deadline
-    │   ├── ServerBusyError           back-pressure: RESOURCE_EXHAUSTED from the agent
-    │   ├── ModelNotFoundError        NOT_FOUND
-    │   ├── ModelNotRunningError      FAILED_PRECONDITION
-    │   ├── ModelFailedError          the model reached FAILED, with its status message
-    │   ├── RequestRefusedError       INVALID_ARGUMENT: this frame will never be accepted
-    │   └── ServerFaultError          INTERNAL, UNKNOWN or a reply that breaks the contract
-    ├── ServerError                 the Edge Agent server itself (subject: socket or path)
-    │   └── SocketInUseError          another agent answers on the socket
-    ├── IpcError                    Greengrass IPC (subject: operation and topic)
-    │   ├── IpcUnavailableError       no nucleus, or the connection is gone
-    │   ├── IpcTimeoutError           no answer in time
-    │   ├── IpcUnauthorizedError      the recipe's accessControl does not allow it
-    │   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
-    │   └── IpcRefusedError           the nucleus refuses for now (offline, full, slow down)
-    ├── RecipeError                 a component recipe (subject: file and key path)
-    ├── TrainingError               a manifest, an image or a label set that cannot be trained on
-    └── NucleusError                the local nucleus stand-in
+EdgeAgentError                  subject, reason, remedy; `__cause__` holds what a dependency raised
+├── ConfigError                 a configuration file or component configuration (subject: file and key path)
+├── MissingExtraError           an optional dependency that is not installed (subject: the package)
+├── ImageError                  an image that cannot become a frame (subject: file or frame)
+├── CameraError                 a camera that failed (subject: the camera)
+│   ├── CameraNotConnectedError   worth another try later
+│   └── EndOfInputError           a finite camera has given its last frame
+├── SharedMemoryError           a segment or a handle that cannot be used (subject: its name)
+├── ModelError                  a packaged model (subject: model and file)
+│   ├── PackageError              the files of the package: missing, torn, climbing out, too large
+│   ├── ManifestError             manifest.json (subject carries the key path)
+│   └── EngineError               the compiled model does not load, run or fit its manifest
+├── DetectorError               the client side of the Edge Agent contract (subject: the model)
+│   ├── ServerUnavailableError    nobody answers on the socket
+│   ├── DetectorTimeoutError      no answer within the deadline
+│   ├── ServerBusyError           back-pressure: RESOURCE_EXHAUSTED from the agent
+│   ├── ModelNotFoundError        NOT_FOUND
+│   ├── ModelNotRunningError      FAILED_PRECONDITION
+│   ├── ModelFailedError          the model reached FAILED, with its status message
+│   ├── RequestRefusedError       INVALID_ARGUMENT: this frame will never be accepted
+│   └── ServerFaultError          INTERNAL, UNKNOWN or a reply that breaks the contract
+├── ServerError                 the Edge Agent server itself (subject: socket or path)
+│   └── SocketInUseError          another agent answers on the socket
+├── IpcError                    Greengrass IPC (subject: operation and topic)
+│   ├── IpcUnavailableError       no nucleus, or the connection is gone
+│   ├── IpcTimeoutError           no answer in time
+│   ├── IpcUnauthorizedError      the recipe's accessControl does not allow it
+│   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
+│   └── IpcRefusedError           the nucleus refuses for now (offline, full, slow down)
+├── RecipeError                 a component recipe (subject: file and key path)
+├── TrainingError               a manifest, an image or a label set that cannot be trained on
+└── NucleusError                the local nucleus stand-in
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The form is versioned; docs/inspection.schema.json is its JSON Schema and docs/i
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Optional, Tuple
@@ -149,5 +149,5 @@ def _shorten(source: str, characters: int) -> str:
 
 def _iso(wall_ns: int) -> str:
     seconds, nanoseconds = divmod(wall_ns, 1_000_000_000)
-    moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+    moment = dt.datetime.fromtimestamp(seconds, tz=dt.timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"

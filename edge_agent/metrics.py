@@ -94,10 +94,7 @@ class Accounting:
     def snapshot(self) -> AccountingSnapshot:
         with self._lock:
             return AccountingSnapshot(
-                captured=self._in_flight
-                + self._inspected
-                + sum(self._dropped.values())
-                + sum(self._failed.values()),
+                captured=self._in_flight + self._inspected + sum(self._dropped.values()) + sum(self._failed.values()),
                 in_flight=self._in_flight,
                 inspected=self._inspected,
                 dropped=dict(self._dropped),

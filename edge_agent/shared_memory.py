@@ -6,12 +6,14 @@ are files in /dev/shm, mapped with `mmap`. The creator unlinks; whoever attaches
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
 import stat
 import threading
 import uuid
+from pathlib import Path
 from typing import List, Optional
 
 import numpy as np
@@ -19,7 +21,7 @@ import numpy as np
 from edge_agent.errors import SharedMemoryError
 from edge_agent.frame import CHANNELS, Pixels, Placement
 
-_ROOT = "/dev/shm"  # noqa: S108 - the kernel's POSIX shared memory, not a temporary directory
+_ROOT = Path("/dev/shm")  # noqa: S108 - the kernel's POSIX shared memory, not a temporary directory
 
 # shm_open's portable names: one optional leading slash, then no further slash. The length is the kernel's NAME_MAX.
 _NAME = re.compile(r"/?[^/\0]{1,255}")
@@ -49,15 +51,11 @@ class Segment:
             return
         self._closed = True
         if self._owned:
-            try:
-                os.unlink(_path(self.name))
-            except FileNotFoundError:
-                pass
-        try:
+            with contextlib.suppress(FileNotFoundError):
+                _path(self.name).unlink()
+        # A view may still be alive: then the mapping goes when the last view does; the name is gone already.
+        with contextlib.suppress(BufferError):
             self._mapping.close()
-        except BufferError:
-            # A view is still alive. The mapping goes when the last view does; the name is gone already.
-            pass
 
 
 def create_segment(size: int, *, label: str = "edge-agent", mode: int = 0o600) -> Segment:
@@ -77,7 +75,7 @@ def create_segment(size: int, *, label: str = "edge-agent", mode: int = 0o600) -
         mapping = mmap.mmap(descriptor, size)
         inode = os.fstat(descriptor).st_ino
     except (OSError, ValueError) as error:
-        os.unlink(_path(name))
+        _path(name).unlink()
         raise SharedMemoryError(name, f"cannot be mapped at {size} bytes ({error})", "Check /dev/shm.") from error
     finally:
         os.close(descriptor)
@@ -197,5 +195,5 @@ class Slot:
         self._ring._give_back(self._segment)  # noqa: SLF001 - a slot is part of its ring
 
 
-def _path(name: str) -> str:
-    return f"{_ROOT}/{name.lstrip('/')}"
+def _path(name: str) -> Path:
+    return _ROOT / name.lstrip("/")
