@@ -1,0 +1,52 @@
+"""What every camera does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional, Protocol
+
+from edge_agent.frame import Pixels
+
+#: Called with (height, width), gives the writable RGB888 view (height, width, 3) uint8 to put the image into.
+Reserve = Callable[[int, int], Pixels]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a camera says of the image it put into the slot.
+
+    Attributes:
+        source: where it came from.
+        captured_at_ns: wall clock, nanoseconds since 1970-01-01 UTC.
+        captured_ns: monotonic clock, nanoseconds.
+        pixels: the view that was filled.
+    """
+
+    source: str
+    captured_at_ns: int
+    captured_ns: int
+    pixels: Pixels
+
+
+class Camera(Protocol):
+    """A source of images. Used by one thread at a time."""
+
+    def open(self) -> None:
+        """Make ready.
+
+        Raises:
+            CameraNotConnectedError: not now; worth another try.
+            CameraError: never, as configured.
+        """
+
+    def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
+        """Put the next image into the place that `reserve` gives; None when none came within `timeout` seconds.
+
+        Raises:
+            ImageError: an image came and cannot become a frame; the next call goes on with the one after it.
+            CameraNotConnectedError: the camera is gone; open it again.
+            EndOfInputError: there will be no more.
+        """
+
+    def close(self) -> None:
+        """Let go of everything; any number of times."""

@@ -1,0 +1,77 @@
+"""Image files to RGB888, by Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from edge_agent.cameras.base import Reserve
+from edge_agent.errors import ImageError
+from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
+
+#: File name endings taken for images.
+SUFFIXES: Tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+# Grey of 16 bits: Pillow's name depends on its version and on the byte order of the file.
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def decode_image(path: Path, reserve: Reserve) -> Pixels:
+    """Decode the file into the view (height, width, 3) uint8 RGB that `reserve(height, width)` gives.
+
+    EXIF orientation is applied. Grey becomes three equal channels, alpha is left out, 16-bit samples keep their
+    upper 8 bits.
+
+    Raises:
+        ImageError: missing, empty, torn, no image, 32-bit samples, or a side outside 64..4096 pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(path, image.size)
+            rgb = _to_rgb(path, ImageOps.exif_transpose(image), image.format)
+            pixels = reserve(rgb.height, rgb.width)
+            pixels[...] = np.asarray(rgb)
+            return pixels
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(str(path), "does not exist", "Check the path.") from error
+    except Exception as error:  # Pillow's decoders raise nearly every kind of exception on torn files
+        raise ImageError(str(path), f"is not a readable image ({_why(path, error)})", "Replace the file.") from error
+
+
+def _check_size(path: Path, size: Tuple[int, int]) -> None:
+    width, height = size
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise ImageError(
+            str(path),
+            f"is {width} x {height} pixels; an Edge Agent takes {MIN_SIDE} to {MAX_SIDE} a side",
+            "Crop or scale the image before it is inspected.",
+        )
+
+
+def _to_rgb(path: Path, image: Image.Image, file_format: Optional[str]) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    # Older Pillow opens a 16-bit grey PNG as 32-bit integers; no PNG has samples wider than 16 bits.
+    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and file_format == "PNG"):
+        samples = np.asarray(image).astype(np.uint32)
+        return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError(str(path), "has 32-bit samples, whose scale is not known", "Save it with 8 or 16 bits.")
+    return image.convert("RGB")
+
+
+def _why(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    try:
+        if path.stat().st_size == 0:
+            return "it is empty"
+    except OSError:
+        return "it is gone"
+    # Pillow's own message repeats the path, which the error names already.
+    return "no known image format" if "cannot identify" in str(error) else " ".join(str(error).split())

@@ -1,0 +1,218 @@
+"""Calls to an Edge Agent over its Unix socket (contract section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type
+
+import grpc
+
+from edge_agent.errors import (
+    DetectorError,
+    DetectorTimeoutError,
+    ModelNotFoundError,
+    ModelNotRunningError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerFaultError,
+    ServerUnavailableError,
+)
+from edge_agent.frame import Placement
+from edge_agent.inspection import Anomaly
+from edge_agent.wire import edge_agent_pb2, edge_agent_pb2_grpc
+
+# gRPC's own limit of 4 MiB is below one 1080p frame; the contract's largest is 48 MiB.
+_MESSAGE_BYTES = 64 * 1024 * 1024
+
+#: Trailing metadata in which our server names the version of the model that made a result.
+VERSION_METADATA = "edge-agent-model-version"
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    # The server is on this machine: it is worth asking again soon after it went.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A channel of its own: one client's back-off must not hold up another's.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+# What gRPC itself, not the agent, says of a message above either side's limit.
+_OVERSIZE = "larger than max"
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One model as the agent describes it.
+
+    Attributes:
+        component: the model component's name.
+        arn: the ARN the agent gives, possibly empty.
+        status: STOPPED, STARTING, RUNNING, FAILED or STOPPING.
+        message: why, for FAILED.
+    """
+
+    component: str
+    arn: str
+    status: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A verdict, as the agent gave it.
+
+    Attributes:
+        is_anomalous: the image-level verdict.
+        confidence: 0..1, how sure the verdict is.
+        anomalies: classes in the mask, `background` included; empty for a classification model.
+        mask_size: (width, height) of the mask, or None where there is none.
+        mask: RGB888 bytes of the mask where it came in the message; None when it lies in the segment.
+        model_version: of the model, where the agent says it.
+    """
+
+    is_anomalous: bool
+    confidence: float
+    anomalies: Tuple[Anomaly, ...]
+    mask_size: Optional[Tuple[int, int]]
+    mask: Optional[bytes]
+    model_version: Optional[str]
+
+
+class EdgeAgentClient:
+    """One channel to one agent. Connects when first used, and again by itself; safe to use from several threads.
+
+    Args:
+        socket: path of the agent's Unix socket.
+        deadline_s: seconds that one call may take.
+    """
+
+    def __init__(self, socket: str, *, deadline_s: float = 2.0) -> None:
+        self.socket = socket
+        self._deadline_s = deadline_s
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options=_OPTIONS)
+        self._stub = edge_agent_pb2_grpc.EdgeAgentStub(self._channel)  # type: ignore[no-untyped-call] # generated
+
+    def list_models(self) -> List[ModelState]:
+        reply = self._call("all models", self._stub.ListModels, edge_agent_pb2.ListModelsRequest())
+        return [_state(model) for model in reply.models]
+
+    def describe(self, model: str) -> ModelState:
+        request = edge_agent_pb2.DescribeModelRequest(model_component=model)
+        return _state(self._call(model, self._stub.DescribeModel, request).model_description)
+
+    def start(self, model: str) -> None:
+        """Ask for a start; the model is RUNNING some time later.
+
+        Raises:
+            ModelNotRunningError: it is neither STOPPED nor FAILED.
+        """
+        self._call(model, self._stub.StartModel, edge_agent_pb2.StartModelRequest(model_component=model))
+
+    def detect(
+        self,
+        model: str,
+        *,
+        width: int,
+        height: int,
+        placement: Placement,
+        mask: Optional[Placement] = None,
+    ) -> Detection:
+        """The verdict on RGB888 pixels in shared memory; the mask goes to `mask` where the agent knows how.
+
+        Raises:
+            ServerUnavailableError, DetectorTimeoutError, ServerBusyError, ModelNotRunningError, ModelNotFoundError:
+                nothing is wrong with the frame, which may be sent again.
+            RequestRefusedError, ServerFaultError: it will not help to send it again.
+        """
+        request = edge_agent_pb2.DetectAnomaliesRequest(
+            model_component=model,
+            bitmap=edge_agent_pb2.Bitmap(width=width, height=height, shared_memory_handle=_handle(placement)),
+        )
+        if mask is not None:
+            request.anomaly_mask_params.shared_memory_handle.CopyFrom(_handle(mask))
+        reply, call = self._call(model, self._stub.DetectAnomalies.with_call, request)
+        return _detection(model, reply.detect_anomaly_result, call.trailing_metadata() or ())
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _call(self, model: str, method: Callable[..., Any], request: Any) -> Any:
+        try:
+            return method(request, timeout=self._deadline_s)
+        except grpc.RpcError as error:
+            self._raise(model, error)
+        except ValueError as error:
+            # grpc's word for a channel that was closed by another thread.
+            raise ServerUnavailableError(model, "the client is closed") from error
+
+    def _raise(self, model: str, error: grpc.RpcError) -> NoReturn:
+        code, details = error.code(), (error.details() or "").strip()
+        kind, reason, remedy = _meaning(code, details, self.socket, self._deadline_s)
+        raise kind(model, reason, remedy) from error
+
+
+def _meaning(
+    code: grpc.StatusCode, details: str, socket: str, deadline_s: float
+) -> Tuple[Type[DetectorError], str, str]:
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _OVERSIZE in details:
+        code = grpc.StatusCode.INVALID_ARGUMENT
+    absent = (ServerUnavailableError, f"no Edge Agent answers on {socket}", "Start it, or correct the socket path.")
+    meanings: Dict[grpc.StatusCode, Tuple[Type[DetectorError], str, str]] = {
+        grpc.StatusCode.UNAVAILABLE: absent,
+        grpc.StatusCode.CANCELLED: absent,
+        grpc.StatusCode.DEADLINE_EXCEEDED: (
+            DetectorTimeoutError,
+            f"the Edge Agent gave no answer within {deadline_s:g} s",
+            "",
+        ),
+        grpc.StatusCode.NOT_FOUND: (
+            ModelNotFoundError,
+            f"the Edge Agent has no such model ({details})",
+            "Deploy it, or correct the name.",
+        ),
+        grpc.StatusCode.FAILED_PRECONDITION: (
+            ModelNotRunningError,
+            f"is not in the state that the call needs ({details})",
+            "",
+        ),
+        grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerBusyError, f"the Edge Agent cannot keep up ({details})", ""),
+        grpc.StatusCode.INVALID_ARGUMENT: (RequestRefusedError, f"the Edge Agent refuses the request ({details})", ""),
+    }
+    fault = (ServerFaultError, f"the Edge Agent failed with {code.name} ({details})", "See the Edge Agent's log.")
+    return meanings.get(code, fault)
+
+
+def _handle(placement: Placement) -> edge_agent_pb2.SharedMemoryHandle:
+    return edge_agent_pb2.SharedMemoryHandle(name=placement.name, offset=placement.offset, size=placement.size)
+
+
+def _state(model: Any) -> ModelState:
+    try:
+        status = edge_agent_pb2.ModelStatus.Name(model.status)
+    except ValueError:
+        status = f"status {model.status}"
+    return ModelState(model.model_component, model.lookout_vision_model_arn, status, model.status_message)
+
+
+def _detection(model: str, result: Any, metadata: Any) -> Detection:
+    if not 0.0 <= result.confidence <= 1.0:
+        raise ServerFaultError(model, f"the Edge Agent answered with confidence {result.confidence}, outside 0 to 1")
+    # A sub-message is never None and always true: presence has to be asked for (contract section 1.7).
+    mask_size = mask = None
+    if result.HasField("anomaly_mask"):
+        mask_size = (result.anomaly_mask.width, result.anomaly_mask.height)
+        if result.anomaly_mask.WhichOneof("data") == "byte_data":
+            mask = result.anomaly_mask.byte_data
+    return Detection(
+        is_anomalous=result.is_anomalous,
+        confidence=result.confidence,
+        anomalies=tuple(
+            Anomaly(a.name, a.pixel_anomaly.total_percentage_area, a.pixel_anomaly.hex_color.upper())
+            for a in result.anomalies
+        ),
+        mask_size=mask_size,
+        mask=mask,
+        model_version=next((value for key, value in metadata if key == VERSION_METADATA), None),
+    )
