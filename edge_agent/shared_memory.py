@@ -2,16 +2,21 @@
 
 `multiprocessing.shared_memory` unlinks a segment when any other process that attached to it exits, so segments here
 are files in /dev/shm, mapped with `mmap`. The creator unlinks; whoever attaches never does.
+
+The creator holds a lock on each of its segments, which the kernel takes away when the process dies, however it dies:
+`sweep` unlinks what dead processes of ours left behind, also across containers that share /dev/shm.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import re
 import stat
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import List, Optional
@@ -23,6 +28,10 @@ from edge_agent.frame import CHANNELS, Pixels, Placement
 
 _ROOT = Path("/dev/shm")  # noqa: S108 - the kernel's POSIX shared memory, not a temporary directory
 
+# Segments of ours: the prefix, the creator's process id, and a random part.
+_PREFIX = "edge-agent-"
+_SWEEP_AGE_S = 10.0
+
 # shm_open's portable names: one optional leading slash, then no further slash. The length is the kernel's NAME_MAX.
 _NAME = re.compile(r"/?[^/\0]{1,255}")
 
@@ -30,12 +39,13 @@ _NAME = re.compile(r"/?[^/\0]{1,255}")
 class Segment:
     """A segment mapped into this process. Make one with `create_segment` or `attach_segment`."""
 
-    def __init__(self, name: str, mapping: mmap.mmap, size: int, inode: int, *, owned: bool) -> None:
+    def __init__(self, name: str, mapping: mmap.mmap, size: int, inode: int, lock: Optional[int] = None) -> None:
         self.name = name
         self.size = size
         self.inode = inode
         self._mapping = mapping
-        self._owned = owned
+        # The descriptor that holds the creator's lock; None for a segment that another process made.
+        self._lock = lock
         self._closed = False
 
     def pixels(self, offset: int, height: int, width: int) -> Pixels:
@@ -50,36 +60,55 @@ class Segment:
         if self._closed:
             return
         self._closed = True
-        if self._owned:
+        if self._lock is not None:
             with contextlib.suppress(FileNotFoundError):
                 _path(self.name).unlink()
+            os.close(self._lock)
         # A view may still be alive: then the mapping goes when the last view does; the name is gone already.
         with contextlib.suppress(BufferError):
             self._mapping.close()
 
 
-def create_segment(size: int, *, label: str = "edge-agent", mode: int = 0o600) -> Segment:
-    """A new segment of `size` bytes, zeroed, with a name nobody else has. Pages take memory when first written.
+def create_segment(size: int, *, mode: int = 0o600) -> Segment:
+    """A new segment of `size` bytes, zeroed, with a name nobody else has; its memory is taken at once.
 
     Raises:
-        SharedMemoryError: /dev/shm refuses it.
+        SharedMemoryError: /dev/shm refuses it, or has no room for it.
     """
-    name = f"/{label}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    name = f"/{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:12]}"
     try:
         descriptor = os.open(_path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
     except OSError as error:
         raise SharedMemoryError(name, f"cannot be created ({error.strerror})", "Check /dev/shm.") from error
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.fchmod(descriptor, mode)
-        os.ftruncate(descriptor, size)
+        # Not ftruncate: a page that has no room would kill the process that first writes to it.
+        os.posix_fallocate(descriptor, 0, size)
         mapping = mmap.mmap(descriptor, size)
-        inode = os.fstat(descriptor).st_ino
     except (OSError, ValueError) as error:
         _path(name).unlink()
-        raise SharedMemoryError(name, f"cannot be mapped at {size} bytes ({error})", "Check /dev/shm.") from error
-    finally:
         os.close(descriptor)
-    return Segment(name, mapping, size, inode, owned=True)
+        raise SharedMemoryError(name, f"gets no {size} bytes of shared memory ({error})", "Free /dev/shm.") from error
+    return Segment(name, mapping, size, os.fstat(descriptor).st_ino, lock=descriptor)
+
+
+def sweep() -> List[str]:
+    """Unlink segments whose creator is dead; their names."""
+    swept = []
+    for path in _ROOT.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            # A segment this young may not have its lock yet.
+            if time.time() - path.stat().st_mtime < _SWEEP_AGE_S:
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                swept.append(path.name)
+            finally:
+                os.close(descriptor)
+    return swept
 
 
 def attach_segment(name: str, *, writable: bool = False) -> Segment:
@@ -106,7 +135,7 @@ def attach_segment(name: str, *, writable: bool = False) -> Segment:
         raise SharedMemoryError(name, f"cannot be mapped ({error})") from error
     finally:
         os.close(descriptor)
-    return Segment(name, mapping, status.st_size, status.st_ino, owned=False)
+    return Segment(name, mapping, status.st_size, status.st_ino)
 
 
 def check_range(name: str, offset: int, size: int, available: int) -> None:
@@ -123,10 +152,9 @@ class Ring:
     Slots are made when first needed and made anew when a larger frame comes, so a ring follows its camera's size.
     """
 
-    def __init__(self, slots: int, *, label: str = "edge-agent") -> None:
+    def __init__(self, slots: int) -> None:
         if slots < 1:
             raise ValueError("a ring has at least one slot")
-        self._label = label
         self._free: List[Optional[Segment]] = [None] * slots
         self._available = threading.Condition()
         self._closed = False
@@ -174,7 +202,7 @@ class Slot:
             if self._segment is not None:
                 self._segment.close()
                 self._segment = None
-            self._segment = create_segment(size, label=self._ring._label)  # noqa: SLF001 - a slot is part of its ring
+            self._segment = create_segment(size)
         return self._segment.pixels(0, height, width)
 
     def placement(self, size: int) -> Placement:

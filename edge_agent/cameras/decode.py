@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from edge_agent.cameras.base import Reserve
-from edge_agent.errors import ImageError
+from edge_agent.errors import EdgeAgentError, ImageError
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 
 #: File name endings taken for images.
@@ -35,7 +35,7 @@ def decode_image(path: Path, reserve: Reserve) -> Pixels:
             pixels = reserve(rgb.height, rgb.width)
             pixels[...] = np.asarray(rgb)
             return pixels
-    except ImageError:
+    except EdgeAgentError:
         raise
     except FileNotFoundError as error:
         raise ImageError(str(path), "does not exist", "Check the path.") from error

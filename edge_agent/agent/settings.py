@@ -1,0 +1,97 @@
+"""The inspector's whole configuration, composed of the settings of its parts. docs/configuration.md explains it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Literal, Mapping
+
+from edge_agent.config import Settings, check_topic, convert, join
+from edge_agent.errors import ConfigError
+from edge_agent.lane import LaneSettings
+
+#: The socket that AWS's Edge Agent and unmodified clients use (contract section 1.1), and our server by default.
+DEFAULT_SOCKET = "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"  # noqa: S108 - given by the contract
+
+_SOCKETS = {"open": DEFAULT_SOCKET, "aws": DEFAULT_SOCKET}
+
+_LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class PublishSettings(Settings, frozen=True):
+    """Where inspections go.
+
+    Attributes:
+        topic: of AWS IoT Core; `{thing}` stands for the thing's name.
+        qos: 0 or 1.
+        spool: inspections that may wait for delivery; the oldest go when there are more.
+    """
+
+    topic: str = "edge-agent/{thing}/inspections"
+    qos: Literal[0, 1] = 1
+    spool: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.spool < 1:
+            raise ValueError("`spool` must be at least 1")
+
+
+class InspectorSettings(Settings, frozen=True):
+    """The inspector.
+
+    Attributes:
+        edge_agent: whose Edge Agent answers: `open` (ours) or `aws` (aws.iot.lookoutvision.EdgeAgent).
+        socket: its Unix socket; empty: the default of the choice.
+        publish: where inspections go.
+        lanes: by name, which is the camera's id in every inspection.
+    """
+
+    lanes: Dict[str, LaneSettings]
+    edge_agent: Literal["open", "aws"] = "open"
+    socket: str = ""
+    publish: PublishSettings = PublishSettings()
+
+    @property
+    def socket_path(self) -> str:
+        return self.socket.replace("unix:", "", 1) if self.socket else _SOCKETS[self.edge_agent]
+
+
+def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> InspectorSettings:
+    """Settings out of a file or a component configuration.
+
+    Args:
+        data: the mapping that was read. `accessControl`, which the nucleus adds, is left out.
+        subject: the file's or component's name, for errors.
+        thing: the thing's name, put into the topic.
+
+    Raises:
+        ConfigError: with the exact path of what is wrong.
+    """
+    values = {key: value for key, value in data.items() if key != "accessControl"}
+    lanes = values.get("lanes")
+    if not isinstance(lanes, dict) or not lanes:
+        raise ConfigError(f"{subject}: lanes", "must map at least one lane name to its settings", "Add a lane.")
+    # One by one: the path in a msgspec error does not name the key of a mapping.
+    values["lanes"] = {
+        name: convert(settings, LaneSettings, subject, join("lanes", name)) for name, settings in lanes.items()
+    }
+    for name in lanes:
+        if not isinstance(name, str) or not _LANE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{subject}: lanes.{name}",
+                "is no lane name",
+                "Use 1 to 64 letters, digits, dots, hyphens, underscores.",
+            )
+    publish = values.get("publish")
+    if publish is not None:
+        values["publish"] = _publish(convert(publish, PublishSettings, subject, "publish"), subject, thing)
+    else:
+        values["publish"] = _publish(PublishSettings(), subject, thing)
+    return convert(values, InspectorSettings, subject)
+
+
+def _publish(settings: PublishSettings, subject: str, thing: str) -> PublishSettings:
+    topic = settings.topic.replace("{thing}", thing)
+    problem = check_topic(topic)
+    if problem:
+        raise ConfigError(f"{subject}: publish.topic", f"{topic!r} {problem}", "Give one plain topic name.")
+    return PublishSettings(topic=topic, qos=settings.qos, spool=settings.spool)

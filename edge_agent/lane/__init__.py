@@ -1,0 +1,7 @@
+"""A lane: one camera's path from capture to the spool, and its accounting."""
+
+from __future__ import annotations
+
+from edge_agent.lane.lane import Lane, LaneContext, LaneSettings
+
+__all__ = ["Lane", "LaneContext", "LaneSettings"]

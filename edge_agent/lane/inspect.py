@@ -1,0 +1,234 @@
+"""The lane's second thread: frame to verdict to spool. It owns retry: a frame is lost only for a counted cause."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import Dict, Optional, Type
+
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.detector import Detection, EdgeAgentClient, ModelState, ensure_running
+from edge_agent.errors import (
+    DetectorError,
+    DetectorTimeoutError,
+    EdgeAgentError,
+    ModelFailedError,
+    ModelNotFoundError,
+    ModelNotRunningError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerFaultError,
+    ServerUnavailableError,
+    SharedMemoryError,
+)
+from edge_agent.frame import CHANNELS, Frame, Placement
+from edge_agent.inspection import Inspection, Timings
+from edge_agent.metrics import Accounting
+from edge_agent.outage import Outage
+from edge_agent.shared_memory import Segment, create_segment
+from edge_agent.spool import Entry, MemorySpool
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+_TIMEOUTS_PER_FRAME = 3
+
+# Nothing is wrong with the frame: it waits until the agent can take it.
+_PASSING = (ServerUnavailableError, ServerBusyError, ModelNotRunningError, ModelNotFoundError, ModelFailedError)
+
+_CAUSES: Dict[Type[EdgeAgentError], str] = {
+    SharedMemoryError: "shared_memory",
+    RequestRefusedError: "refused",
+    DetectorTimeoutError: "timeout",
+    ServerFaultError: "server_fault",
+}
+
+# The last part of a model's ARN is its version: arn:aws:lookoutvision:REGION:ACCOUNT:model/PROJECT/VERSION
+_ARN_VERSION = re.compile(r":model/[^/]+/(?P<version>[^/]+)$")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What every inspection of a lane says about where it came from."""
+
+    thing: str
+    run: str
+    camera: str
+    model: str
+
+
+class _StoppedError(Exception):
+    """The lane was stopped while a frame waited for the agent."""
+
+
+class InspectLoop:
+    def __init__(
+        self,
+        identity: Identity,
+        client: EdgeAgentClient,
+        frames: queue.Queue[Optional[Frame]],
+        spool: MemorySpool,
+        accounting: Accounting,
+        clock: Clock,
+        stop: threading.Event,
+        *,
+        mask: bool,
+        start_timeout_s: float,
+    ) -> None:
+        self._identity = identity
+        self._client = client
+        self._frames = frames
+        self._spool = spool
+        self._accounting = accounting
+        self._clock = clock
+        self._stop = stop
+        self._wants_mask = mask
+        self._mask: Optional[Segment] = None
+        self._start_timeout_s = start_timeout_s
+        self._state: Optional[ModelState] = None
+        self._outage = Outage(_log, f"lane {identity.camera}: model")
+
+    def run(self) -> None:
+        try:
+            while True:
+                try:
+                    frame = self._frames.get(timeout=_LOOK_S)
+                except queue.Empty:
+                    if self._stop.is_set():
+                        return
+                    continue
+                if frame is None:
+                    return
+                self._settle(frame)
+        finally:
+            self._drop_mask()
+
+    def _settle(self, frame: Frame) -> None:
+        """Bring the frame to exactly one counted place and give its slot back."""
+        taken_ns = self._clock.monotonic_ns()
+        try:
+            detection = self._decide(frame)
+        except _StoppedError:
+            self._accounting.drop("stopped")
+        except (DetectorError, SharedMemoryError) as error:
+            self._accounting.fail(_CAUSES.get(type(error), "server_fault"))
+            _log.warning("lane %s: frame %d lost: %s", frame.camera, frame.sequence, error)
+        except Exception:
+            self._accounting.fail("internal")
+            raise
+        else:
+            inspection = self._inspection(frame, detection, taken_ns)
+            self._accounting.inspect()
+            self._spool.put(Entry(inspection.to_json(), self._accounting))
+        finally:
+            frame.release()
+
+    def _decide(self, frame: Frame) -> Detection:
+        backoff = Backoff(first=0.1, cap=2.0)
+        timeouts = 0
+        while True:
+            try:
+                self._ensure_running()
+                detection = self._detect(frame)
+            except DetectorTimeoutError as error:
+                # The agent may still write to the segment it was given: the next call gets another.
+                self._drop_mask()
+                self._state = None
+                timeouts += 1
+                if timeouts == _TIMEOUTS_PER_FRAME:
+                    raise
+                self._outage.report(error)
+            except _PASSING as error:
+                if not isinstance(error, ServerBusyError):
+                    self._state = None
+                self._outage.report(error)
+                if isinstance(error, ModelFailedError):
+                    # Loading a broken model again and again costs the other models their share of the machine.
+                    self._wait(10 * backoff.next())
+            else:
+                self._outage.over()
+                return detection
+            self._wait(backoff.next())
+
+    def _ensure_running(self) -> None:
+        if self._state is None:
+            self._state = ensure_running(
+                self._client,
+                self._identity.model,
+                timeout_s=self._start_timeout_s,
+                clock=self._clock,
+                stop=self._stop,
+            )
+
+    def _detect(self, frame: Frame) -> Detection:
+        mask = self._mask_for(frame.placement.size) if self._wants_mask else None
+        try:
+            return self._send(frame, mask)
+        except RequestRefusedError:
+            if mask is None:
+                raise
+        # The mask need not have the frame's size, and the contract says nowhere what size it has: without a segment
+        # the agent returns it in the message, and with it its size.
+        detection = self._send(frame, None)
+        if detection.mask_size is not None:
+            self._mask_for(detection.mask_size[0] * detection.mask_size[1] * CHANNELS)
+        return detection
+
+    def _send(self, frame: Frame, mask: Optional[Segment]) -> Detection:
+        return self._client.detect(
+            self._identity.model,
+            width=frame.width,
+            height=frame.height,
+            placement=frame.placement,
+            mask=None if mask is None else Placement(mask.name, 0, mask.size),
+        )
+
+    def _mask_for(self, size: int) -> Segment:
+        if self._mask is None or self._mask.size < size:
+            self._drop_mask()
+            self._mask = create_segment(size)
+        return self._mask
+
+    def _drop_mask(self) -> None:
+        if self._mask is not None:
+            self._mask.close()
+            self._mask = None
+
+    def _wait(self, seconds: float) -> None:
+        if self._clock.wait(self._stop, seconds):
+            raise _StoppedError
+
+    def _inspection(self, frame: Frame, detection: Detection, taken_ns: int) -> Inspection:
+        decided_ns = self._clock.monotonic_ns()
+        return Inspection(
+            id=uuid.uuid4().hex,
+            run=self._identity.run,
+            thing=self._identity.thing,
+            camera=frame.camera,
+            sequence=frame.sequence,
+            captured_at_ns=frame.captured_at_ns,
+            model_component=self._identity.model,
+            model_version=detection.model_version or self._arn_version(),
+            is_anomalous=detection.is_anomalous,
+            confidence=detection.confidence,
+            anomalies=detection.anomalies,
+            timings=Timings(
+                decode=(frame.decoded_ns - frame.captured_ns) / 1e6,
+                wait=(taken_ns - frame.decoded_ns) / 1e6,
+                detect=(decided_ns - taken_ns) / 1e6,
+                total=(decided_ns - frame.captured_ns) / 1e6,
+            ),
+            image_width=frame.width,
+            image_height=frame.height,
+            source=frame.source,
+            trigger_id=frame.trigger_id,
+        )
+
+    def _arn_version(self) -> Optional[str]:
+        match = _ARN_VERSION.search(self._state.arn) if self._state is not None else None
+        return match.group("version") if match else None

@@ -1,0 +1,26 @@
+"""One log line when something goes and one when it is back, however often it is tried in between."""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+
+class Outage:
+    def __init__(self, log: logging.Logger, subject: str) -> None:
+        self._log = log
+        self._subject = subject
+        self._reason: Optional[str] = None
+
+    def report(self, error: Exception) -> None:
+        """It failed; logged when it failed for another reason, or not at all, before."""
+        reason = str(error)
+        if reason != self._reason:
+            self._reason = reason
+            self._log.warning("%s: waiting: %s", self._subject, reason)
+
+    def over(self) -> None:
+        """It works; logged when it did not before."""
+        if self._reason is not None:
+            self._reason = None
+            self._log.warning("%s: works again", self._subject)
