@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass, replace
-from typing import Any, Dict, Optional, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Set, Tuple
 
 SCHEMA_VERSION = 1
 
 #: Largest published message in bytes: it passes nucleus lite, whose limit was measured at 7,245 to 7,311.
 MAX_MESSAGE_BYTES = 7000
 
-_MIN_SOURCE_CHARS = 64
+#: A longer source keeps its end, after an ellipsis.
+MAX_SOURCE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -81,28 +82,18 @@ class Inspection:
     trigger_id: Optional[str] = None
 
     def to_json(self, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
-        """The published message, UTF-8, at most `max_bytes`.
+        """The published message, ASCII JSON, at most `max_bytes`.
 
-        What does not fit is left out where it hurts least and said so: first the head of a long `source` (an
-        ellipsis stands for it), then the classes with the smallest areas (`anomalies_omitted` counts them).
+        Classes that do not fit are left out, smallest areas first, and `anomalies_omitted` counts them.
         """
         document = _document(self)
         text = _encode(document)
-        if len(text) <= max_bytes:
-            return text
-        spare = max(_MIN_SOURCE_CHARS, len(self.source) - (len(text) - max_bytes) - 1)
-        document["image"]["source"] = _shorten(self.source, spare)
-        text = _encode(document)
-        kept = sorted(self.anomalies, key=lambda anomaly: anomaly.area)
-        while len(text) > max_bytes and kept:
-            # Halving would drop more than needed; a hundred classes are few enough to drop one by one.
-            kept.pop(0)
-            trimmed = replace(self, anomalies=tuple(a for a in self.anomalies if a in kept))
-            document["anomalies"] = _document(trimmed)["anomalies"]
-            document["anomalies_omitted"] = len(self.anomalies) - len(trimmed.anomalies)
-            text = _encode(document)
-        if len(text) > max_bytes:
-            document["image"]["source"] = _shorten(self.source, _MIN_SOURCE_CHARS // 4)
+        by_area = sorted(range(len(self.anomalies)), key=lambda index: self.anomalies[index].area)
+        omitted: Set[int] = set()
+        while len(text) > max_bytes and len(omitted) < len(by_area):
+            omitted.add(by_area[len(omitted)])
+            document["anomalies"] = [_anomaly(a) for i, a in enumerate(self.anomalies) if i not in omitted]
+            document["anomalies_omitted"] = len(omitted)
             text = _encode(document)
         return text
 
@@ -119,9 +110,7 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
         "model": {"component": inspection.model_component, "version": inspection.model_version},
         "is_anomalous": inspection.is_anomalous,
         "confidence": round(inspection.confidence, 6),
-        "anomalies": [
-            {"name": a.name, "area": round(a.area, 6), "hex_color": a.hex_color} for a in inspection.anomalies
-        ],
+        "anomalies": [_anomaly(anomaly) for anomaly in inspection.anomalies],
         "timings_ms": {
             "decode": round(inspection.timings.decode, 3),
             "wait": round(inspection.timings.wait, 3),
@@ -131,7 +120,7 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
         "image": {
             "width": inspection.image_width,
             "height": inspection.image_height,
-            "source": inspection.source,
+            "source": _shorten(inspection.source, MAX_SOURCE_CHARACTERS),
         },
     }
     if inspection.trigger_id is not None:
@@ -139,12 +128,16 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
     return document
 
 
+def _anomaly(anomaly: Anomaly) -> Dict[str, Any]:
+    return {"name": anomaly.name, "area": round(anomaly.area, 6), "hex_color": anomaly.hex_color}
+
+
 def _encode(document: Dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
 def _shorten(source: str, characters: int) -> str:
-    return source if len(source) <= characters else "\u2026" + source[-characters:]
+    return source if len(source) <= characters else "\u2026" + source[1 - characters :]
 
 
 def _iso(wall_ns: int) -> str:

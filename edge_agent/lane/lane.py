@@ -21,6 +21,9 @@ from edge_agent.spool import MemorySpool
 
 _log = logging.getLogger(__name__)
 
+#: Characters of a component's name (contract section 4.1).
+MAX_COMPONENT_NAME = 128
+
 # One frame being captured, one waiting, one being inspected.
 _SLOTS = 3
 
@@ -43,8 +46,8 @@ class LaneSettings(Settings, frozen=True):
     start_timeout_s: float = 180.0
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise ValueError("`model` is empty")
+        if not 1 <= len(self.model) <= MAX_COMPONENT_NAME:
+            raise ValueError(f"`model` must be a component's name of 1 to {MAX_COMPONENT_NAME} characters")
         if self.deadline_s <= 0 or self.start_timeout_s <= 0:
             raise ValueError("`deadline_s` and `start_timeout_s` must be above 0")
 

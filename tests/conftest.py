@@ -1,0 +1,55 @@
+"""Fixtures for every test: a clean environment, and no segment of ours left in shared memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, Set
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+_NUCLEUS_VARIABLES = (
+    "SVCUID",
+    "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT",
+    "AWS_IOT_THING_NAME",
+    "EDGE_AGENT_MODELS",
+    "EDGE_AGENT_SOCKET",
+    "EDGE_AGENT_THREADS",
+    "EDGE_AGENT_LOG_LEVEL",
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _NUCLEUS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_segment_left() -> Iterator[None]:
+    """Shared memory that this process made in a test is gone at its end."""
+    before = _own_segments()
+    yield
+    assert _own_segments() - before == set()
+
+
+@pytest.fixture(scope="session")
+def inspection_schema() -> Dict[str, Any]:
+    schema: Dict[str, Any] = json.loads((CHECKOUT / "docs" / "inspection.schema.json").read_text())
+    return schema
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of development images; EDGE_AGENT_DATA names it, or it lies beside the checkout."""
+    directory = Path(os.environ.get("EDGE_AGENT_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not (directory / "cookies").is_dir():
+        pytest.skip("the development images are not here; EDGE_AGENT_DATA names the directory that holds cookies/")
+    return directory
+
+
+def _own_segments() -> Set[str]:
+    return {path.name for path in Path("/dev/shm").glob(f"edge-agent-{os.getpid()}-*")}
