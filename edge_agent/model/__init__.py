@@ -1,0 +1,24 @@
+"""The packaged model as files and arithmetic; it knows nothing of gRPC (docs/model-package.md).
+
+with open_package("bolts.zip") as package:
+    model = load_model(package, threads=2)
+verdict = model.detect(pixels)
+"""
+
+from __future__ import annotations
+
+from edge_agent.model.manifest import Manifest
+from edge_agent.model.model import Model, load_model
+from edge_agent.model.package import ModelPackage, open_package, read_manifest
+from edge_agent.model.verdict import StageTimings, Verdict
+
+__all__ = [
+    "Manifest",
+    "Model",
+    "ModelPackage",
+    "StageTimings",
+    "Verdict",
+    "load_model",
+    "open_package",
+    "read_manifest",
+]

@@ -1,0 +1,110 @@
+"""A loaded model: pixels in, verdict out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Optional, Tuple
+
+import numpy as np
+
+from edge_agent.errors import ImageError
+from edge_agent.frame import CHANNELS, Pixels
+from edge_agent.model.engine import Engine
+from edge_agent.model.manifest import Manifest
+from edge_agent.model.package import ModelPackage
+from edge_agent.model.verdict import StageTimings, Verdict
+
+_WARM_UP_RUNS = 3  # as the service's own runtime does
+_NS_PER_MS = 1e6
+
+
+class Model:
+    """A model ready to run. Not thread-safe: one caller at a time. Make one with `load_model`."""
+
+    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+        from edge_agent.model.postprocess import Postprocessor
+        from edge_agent.model.preprocess import Preprocessor
+
+        self.manifest = manifest
+        self._engine = engine
+        self._preprocessor = Preprocessor(manifest.stage)
+        mask = engine.output_shapes[0] if manifest.stage.segmentation_head_enabled else None
+        self._postprocessor = Postprocessor(manifest, (mask[2], mask[3]) if mask else None)
+
+    @property
+    def mask_size(self) -> Optional[Tuple[int, int]]:
+        """(height, width) of the mask in pixels, or None for a model that reports none."""
+        return self.manifest.mask_size
+
+    def detect(self, pixels: Pixels, mask_out: Optional[Pixels] = None) -> Verdict:
+        """Inspect one image.
+
+        Args:
+            pixels: RGB888, shape (height, width, 3), uint8; any size, it is resized to the model's.
+            mask_out: where the mask goes: uint8, C-contiguous, writable, shape (*mask_size, 3). Without it a new
+                array is made. A model without a mask leaves it untouched.
+
+        Raises:
+            ImageError: pixels or mask_out of another shape or type.
+            EngineError: the engine failed.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != CHANNELS:
+            raise ImageError("image", f"has shape {pixels.shape}, not (height, width, 3)")
+        self._check_mask_out(mask_out)
+        began = time.monotonic_ns()
+        tensor = self._preprocessor.run(pixels)
+        prepared = time.monotonic_ns()
+        outputs = self._engine.run(tensor)
+        inferred = time.monotonic_ns()
+        verdict = self._postprocessor.run(outputs, mask_out)
+        decided = time.monotonic_ns()
+        timings = StageTimings(
+            preprocess=(prepared - began) / _NS_PER_MS,
+            inference=(inferred - prepared) / _NS_PER_MS,
+            postprocess=(decided - inferred) / _NS_PER_MS,
+        )
+        return replace(verdict, timings=timings)
+
+    def warm_up(self) -> None:
+        """Three predictions on random grey images, so that the first real call finds everything loaded.
+
+        Raises:
+            EngineError: the model cannot predict.
+        """
+        stage = self.manifest.stage
+        random = np.random.default_rng(0)
+        for _ in range(_WARM_UP_RUNS):
+            grey = random.integers(0, 256, (stage.image_height, stage.image_width, 1), dtype=np.uint8)
+            self.detect(np.repeat(grey, CHANNELS, axis=2))
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _check_mask_out(self, mask_out: Optional[Pixels]) -> None:
+        if mask_out is None or self.mask_size is None:
+            return
+        wanted = (*self.mask_size, CHANNELS)
+        flags = mask_out.flags
+        if mask_out.shape != wanted or mask_out.dtype != np.uint8 or not (flags.c_contiguous and flags.writeable):
+            raise ImageError("mask_out", f"has shape {mask_out.shape}, not a writable contiguous uint8 {wanted}")
+
+
+def load_model(package: ModelPackage, *, threads: int) -> Model:
+    """Load the compiled model of a package. The package may be closed afterwards.
+
+    OpenCV's own threads are switched off for the whole process: two pools on the same cores double the slowest calls
+    (`threads` is the budget of one inference).
+
+    Raises:
+        PackageError, ManifestError, EngineError: as their names say.
+        MissingExtraError: ONNX Runtime or OpenCV is not installed.
+    """
+    if threads < 1:
+        raise ValueError("a model needs at least one thread")
+    from edge_agent.model.engine_onnx import OnnxEngine
+    from edge_agent.model.preprocess import use_one_opencv_thread
+
+    use_one_opencv_thread()
+    engine = OnnxEngine(package.artifact(), package.manifest, threads=threads)
+    return Model(package.manifest, engine)

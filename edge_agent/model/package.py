@@ -1,0 +1,153 @@
+"""A packaged model as files: a directory or a zip with manifest.json and one directory per stage (contract 5.1)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Optional, Type, Union
+
+from edge_agent.errors import ManifestError, PackageError
+from edge_agent.model.archive import read_member, unpack
+from edge_agent.model.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+
+_MANIFEST = "manifest.json"
+
+
+class ModelPackage:
+    """An opened package; a context manager. Closing removes what was unpacked. Make one with `open_package`.
+
+    Attributes:
+        name: the manifest's `package.name`, else the name of the directory or the stem of the zip.
+        version: the manifest's `package.version`, or None.
+        model_arn: the manifest's `package.model_arn`, or None.
+        manifest: checked.
+        directory: where manifest.json lies.
+    """
+
+    def __init__(self, path: Path, directory: Path, unpacked: Optional[Path]) -> None:
+        self.path = path
+        self.directory = directory
+        self._unpacked = unpacked
+        self.manifest = parse_manifest(_read_manifest_file(directory), str(path / _MANIFEST))
+        self.name = self.manifest.package.name or (path.stem if unpacked else path.name)
+        self.version = self.manifest.package.version
+        self.model_arn = self.manifest.package.model_arn
+
+    def artifact(self) -> Path:
+        """The compiled model of the stage: an ONNX file.
+
+        Raises:
+            ManifestError: a runtime that is not supported, or none named.
+            PackageError: the file is missing, or not the only one where the manifest names none, or outside.
+        """
+        manifest = self.manifest
+        if manifest.runtime != "onnx":
+            runtime = (
+                "names no runtime, so it is a SageMaker Neo package"
+                if manifest.runtime is None
+                else (f"is {manifest.runtime!r}")
+            )
+            raise ManifestError(
+                f"{self.path / _MANIFEST}: runtime", f"{runtime}, which is not supported yet", "Only 'onnx' is."
+            )
+        stage = _inside(self.directory, self.directory / manifest.stage.type, self.path)
+        if not stage.is_dir():
+            raise PackageError(str(self.path), f"has no directory {manifest.stage.type!r} for its stage")
+        if manifest.runtime_artifact is not None:
+            artifact = _inside(self.directory, stage / manifest.runtime_artifact, self.path)
+            if not artifact.is_file():
+                raise PackageError(str(self.path), f"has no file {manifest.stage.type}/{manifest.runtime_artifact}")
+            return artifact
+        candidates = sorted(stage.glob("*.onnx"))
+        if len(candidates) != 1:
+            raise PackageError(
+                str(self.path),
+                f"has {len(candidates)} *.onnx files in {manifest.stage.type!r}, not one",
+                "Name the right one as runtime_artifact in the manifest.",
+            )
+        return _inside(self.directory, candidates[0], self.path)
+
+    def close(self) -> None:
+        """Remove what was unpacked; a directory package stays as it is."""
+        if self._unpacked is not None:
+            shutil.rmtree(self._unpacked, ignore_errors=True)
+            self._unpacked = None
+
+    def __enter__(self) -> ModelPackage:  # noqa: PYI034 - typing.Self is newer than Python 3.8
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+
+def open_package(path: Union[str, Path]) -> ModelPackage:
+    """Open a packaged model: a directory, or a zip, which is unpacked to a private temporary directory.
+
+    Raises:
+        PackageError: missing, torn, too large, or climbing out of itself.
+        ManifestError: manifest.json does not describe a model that we run.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return ModelPackage(path, path, None)
+    if not path.is_file():
+        raise PackageError(str(path), "is neither a directory nor a zip file")
+    try:
+        unpacked = Path(tempfile.mkdtemp(prefix="edge-agent-model-"))
+    except OSError as error:
+        raise PackageError(str(path), f"cannot be unpacked ({error})", "Free space, or set TMPDIR.") from error
+    try:
+        unpack(path, unpacked)
+        return ModelPackage(path, _find_top(unpacked, path), unpacked)
+    except BaseException:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        raise
+
+
+def read_manifest(path: Union[str, Path]) -> Manifest:
+    """The checked manifest of a package, without unpacking or loading anything.
+
+    Raises:
+        PackageError, ManifestError: as `open_package`.
+    """
+    path = Path(path)
+    data = _read_manifest_file(path) if path.is_dir() else read_member(path, _MANIFEST, MAX_MANIFEST_BYTES)
+    return parse_manifest(data, str(path / _MANIFEST))
+
+
+def _find_top(unpacked: Path, path: Path) -> Path:
+    if (unpacked / _MANIFEST).is_file():
+        return unpacked
+    entries = list(unpacked.iterdir())
+    if len(entries) == 1 and (entries[0] / _MANIFEST).is_file():
+        return entries[0]
+    raise PackageError(str(path), f"holds no {_MANIFEST} at its top or in one single top directory")
+
+
+def _read_manifest_file(directory: Path) -> bytes:
+    file = _inside(directory, directory / _MANIFEST, directory)
+    if not file.is_file():
+        raise PackageError(str(directory), f"holds no {_MANIFEST}")
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise PackageError(str(directory), f"{_MANIFEST} cannot be read ({error.strerror})") from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise PackageError(str(directory), f"has a {_MANIFEST} of more than {MAX_MANIFEST_BYTES} bytes")
+    return data
+
+
+def _inside(directory: Path, target: Path, path: Path) -> Path:
+    """`target` with links followed, if it still lies in the package."""
+    try:
+        root, real = directory.resolve(), target.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PackageError(str(path), f"names a path that cannot be followed ({error})") from error
+    if real != root and root not in real.parents:
+        raise PackageError(str(path), f"names {str(target)!r}, which lies outside the package")
+    return real

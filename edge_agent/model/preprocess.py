@@ -1,0 +1,82 @@
+"""From pixels to the model's input tensor (contract section 5.4): resize, three channels, scale, normalise, NCHW.
+
+The arithmetic on a pixel depends on its value and channel alone, so it is done once for the 256 values and looked up:
+the same float32 results, bit for bit, without passes over the whole image.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.errors import ImageError, MissingExtraError
+from edge_agent.frame import CHANNELS
+from edge_agent.model.manifest import INTER_AREA, Stage
+
+try:
+    import cv2
+except ImportError as error:
+    raise MissingExtraError("opencv-python-headless", "server") from error
+
+Tensor = npt.NDArray[np.float32]
+
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+
+class Preprocessor:
+    """The pre-processing of one stage. Not thread-safe: it owns its buffers."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._size = (stage.image_width, stage.image_height)
+        self._interpolation = INTER_AREA if stage.interpolation is None else stage.interpolation
+        self._tables = _tables(stage)
+        self._tensor = np.empty((1, CHANNELS, stage.image_height, stage.image_width), dtype=np.float32)
+
+    @property
+    def tensor(self) -> Tensor:
+        """Where `run` leaves its result: shape (1, 3, image_height, image_width), float32, the same array for ever."""
+        return self._tensor
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """Fill the input tensor and return it; the next call overwrites it.
+
+        Args:
+            pixels: uint8, shape (h, w), (h, w, 1), (h, w, 3) as RGB or (h, w, 4) as RGBA. Alpha is dropped after
+                the resize and grey is repeated into three channels, as the service's own code does.
+
+        Raises:
+            ImageError: another dtype or shape.
+        """
+        _check(pixels)
+        resized = cv2.resize(pixels, self._size, interpolation=self._interpolation)
+        planes = cv2.split(resized)  # (h, w, 1) comes out of the resize as (h, w)
+        for channel in range(CHANNELS):
+            plane = planes[channel if len(planes) >= CHANNELS else 0]
+            cv2.LUT(plane, self._tables[channel], dst=self._tensor[0, channel])
+        return self._tensor
+
+
+def use_one_opencv_thread() -> None:
+    """Switch OpenCV's own thread pool off, process-wide: the engine owns the thread budget."""
+    cv2.setNumThreads(1)
+
+
+def _check(pixels: Any) -> None:
+    shape: Optional[Any] = getattr(pixels, "shape", None)
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        raise ImageError("image", f"is {getattr(pixels, 'dtype', type(pixels).__name__)}, not uint8")
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))) or 0 in pixels.shape:
+        raise ImageError("image", f"has shape {shape}, not (h, w) or (h, w, 1 | 3 | 4)")
+
+
+def _tables(stage: Stage) -> npt.NDArray[np.float32]:
+    """The value of each of the 256 levels in each channel, shape (3, 256), float32."""
+    levels = np.tile(np.arange(256, dtype=np.float32), (CHANNELS, 1))
+    if stage.image_range_scale:
+        levels = levels / np.float32(255)
+    if stage.normalize:
+        levels = (levels - _MEAN[:, None]) / _STD[:, None]
+    return np.ascontiguousarray(levels)
