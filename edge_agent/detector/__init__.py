@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from edge_agent.detector.client import Detection, EdgeAgentClient, ModelState
-from edge_agent.detector.starting import ensure_running
+from edge_agent.detector.session import ModelSession
 
-__all__ = ["Detection", "EdgeAgentClient", "ModelState", "ensure_running"]
+__all__ = ["Detection", "EdgeAgentClient", "ModelSession", "ModelState"]

@@ -27,6 +27,8 @@ _MESSAGE_BYTES = 64 * 1024 * 1024
 #: Trailing metadata in which our server names the version of the model that made a result.
 VERSION_METADATA = "edge-agent-model-version"
 
+_MAX_VERSION = 64
+
 _OPTIONS = [
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
@@ -214,5 +216,5 @@ def _detection(model: str, result: Any, metadata: Any) -> Detection:
         ),
         mask_size=mask_size,
         mask=mask,
-        model_version=next((value for key, value in metadata if key == VERSION_METADATA), None),
+        model_version=next((str(value)[:_MAX_VERSION] for key, value in metadata if key == VERSION_METADATA), None),
     )

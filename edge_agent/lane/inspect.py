@@ -12,7 +12,7 @@ from typing import Dict, Optional, Type
 
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
-from edge_agent.detector import Detection, EdgeAgentClient, ModelState, ensure_running
+from edge_agent.detector import Detection, ModelSession
 from edge_agent.errors import (
     DetectorError,
     DetectorTimeoutError,
@@ -26,11 +26,10 @@ from edge_agent.errors import (
     ServerUnavailableError,
     SharedMemoryError,
 )
-from edge_agent.frame import CHANNELS, Frame, Placement
+from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
 from edge_agent.metrics import Accounting
 from edge_agent.outage import Outage
-from edge_agent.shared_memory import Segment, create_segment
 from edge_agent.spool import Entry, MemorySpool
 
 _log = logging.getLogger(__name__)
@@ -70,27 +69,20 @@ class InspectLoop:
     def __init__(
         self,
         identity: Identity,
-        client: EdgeAgentClient,
+        session: ModelSession,
         frames: queue.Queue[Optional[Frame]],
         spool: MemorySpool,
         accounting: Accounting,
         clock: Clock,
         stop: threading.Event,
-        *,
-        mask: bool,
-        start_timeout_s: float,
     ) -> None:
         self._identity = identity
-        self._client = client
+        self._session = session
         self._frames = frames
         self._spool = spool
         self._accounting = accounting
         self._clock = clock
         self._stop = stop
-        self._wants_mask = mask
-        self._mask: Optional[Segment] = None
-        self._start_timeout_s = start_timeout_s
-        self._state: Optional[ModelState] = None
         self._outage = Outage(_log, f"lane {identity.camera}: model")
 
     def run(self) -> None:
@@ -106,7 +98,7 @@ class InspectLoop:
                     return
                 self._settle(frame)
         finally:
-            self._drop_mask()
+            self._session.close()
 
     def _settle(self, frame: Frame) -> None:
         """Bring the frame to exactly one counted place and give its slot back."""
@@ -133,19 +125,18 @@ class InspectLoop:
         timeouts = 0
         while True:
             try:
-                self._ensure_running()
-                detection = self._detect(frame)
+                self._session.ensure_running(self._stop)
+                detection = self._session.detect(width=frame.width, height=frame.height, placement=frame.placement)
             except DetectorTimeoutError as error:
-                # The agent may still write to the segment it was given: the next call gets another.
-                self._drop_mask()
-                self._state = None
+                self._session.forget_mask()
+                self._session.forget_state()
                 timeouts += 1
                 if timeouts == _TIMEOUTS_PER_FRAME:
                     raise
                 self._outage.report(error)
             except _PASSING as error:
                 if not isinstance(error, ServerBusyError):
-                    self._state = None
+                    self._session.forget_state()
                 self._outage.report(error)
                 if isinstance(error, ModelFailedError):
                     # Loading a broken model again and again costs the other models their share of the machine.
@@ -154,50 +145,6 @@ class InspectLoop:
                 self._outage.over()
                 return detection
             self._wait(backoff.next())
-
-    def _ensure_running(self) -> None:
-        if self._state is None:
-            self._state = ensure_running(
-                self._client,
-                self._identity.model,
-                timeout_s=self._start_timeout_s,
-                clock=self._clock,
-                stop=self._stop,
-            )
-
-    def _detect(self, frame: Frame) -> Detection:
-        mask = self._mask_for(frame.placement.size) if self._wants_mask else None
-        try:
-            return self._send(frame, mask)
-        except RequestRefusedError:
-            if mask is None:
-                raise
-        # The mask need not have the frame's size, and the contract says nowhere what size it has: without a segment
-        # the agent returns it in the message, and with it its size.
-        detection = self._send(frame, None)
-        if detection.mask_size is not None:
-            self._mask_for(detection.mask_size[0] * detection.mask_size[1] * CHANNELS)
-        return detection
-
-    def _send(self, frame: Frame, mask: Optional[Segment]) -> Detection:
-        return self._client.detect(
-            self._identity.model,
-            width=frame.width,
-            height=frame.height,
-            placement=frame.placement,
-            mask=None if mask is None else Placement(mask.name, 0, mask.size),
-        )
-
-    def _mask_for(self, size: int) -> Segment:
-        if self._mask is None or self._mask.size < size:
-            self._drop_mask()
-            self._mask = create_segment(size)
-        return self._mask
-
-    def _drop_mask(self) -> None:
-        if self._mask is not None:
-            self._mask.close()
-            self._mask = None
 
     def _wait(self, seconds: float) -> None:
         if self._clock.wait(self._stop, seconds):
@@ -230,5 +177,5 @@ class InspectLoop:
         )
 
     def _arn_version(self) -> Optional[str]:
-        match = _ARN_VERSION.search(self._state.arn) if self._state is not None else None
+        match = _ARN_VERSION.search(self._session.arn)
         return match.group("version") if match else None

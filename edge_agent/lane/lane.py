@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from edge_agent.cameras import Camera, FolderCamera, FolderSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
-from edge_agent.detector import EdgeAgentClient
+from edge_agent.detector import EdgeAgentClient, ModelSession
 from edge_agent.frame import Frame
 from edge_agent.lane.capture import CaptureLoop
 from edge_agent.lane.inspect import Identity, InspectLoop
@@ -73,16 +73,16 @@ class Lane:
         self._client = EdgeAgentClient(context.socket, deadline_s=settings.deadline_s)
         camera: Camera = FolderCamera(settings.camera, context.clock)
         capture = CaptureLoop(name, camera, self._ring, self._frames, self.accounting, context.clock, self._stop)
-        inspect = InspectLoop(
-            Identity(context.thing, context.run, name, settings.model),
+        session = ModelSession(
             self._client,
-            self._frames,
-            context.spool,
-            self.accounting,
+            settings.model,
             context.clock,
-            self._stop,
             mask=settings.mask,
             start_timeout_s=settings.start_timeout_s,
+        )
+        identity = Identity(context.thing, context.run, name, settings.model)
+        inspect = InspectLoop(
+            identity, session, self._frames, context.spool, self.accounting, context.clock, self._stop
         )
         self._threads = [
             threading.Thread(target=self._guard, args=(loop.run,), name=f"{name}-{part}", daemon=True)
