@@ -18,10 +18,6 @@ from edge_agent.errors import ConfigError
 
 T = TypeVar("T")
 
-# Limits of the nucleus and of IoT Core on a topic one may publish to.
-MAX_TOPIC_BYTES = 256
-MAX_TOPIC_SLASHES = 7
-
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
 _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
@@ -68,22 +64,6 @@ def convert(data: Any, kind: Type[T], subject: str, path: str = "") -> T:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _config_error(str(error), subject, path) from error
-
-
-def check_topic(topic: str) -> str:
-    """Why nobody may publish to `topic`; empty when it is a good one.
-
-    Source: facts of both nuclei: a wildcard makes nucleus lite's broker drop the connection of every component.
-    """
-    if not topic:
-        return "is empty"
-    if any(sign in topic for sign in "+#\0"):
-        return "holds a wildcard (+ or #) or a null character"
-    if topic.count("/") > MAX_TOPIC_SLASHES:
-        return f"has more than {MAX_TOPIC_SLASHES} slashes"
-    if len(topic.encode("utf-8")) > MAX_TOPIC_BYTES:
-        return f"is longer than {MAX_TOPIC_BYTES} bytes"
-    return ""
 
 
 def join(path: str, key: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Literal, Mapping
 
-from edge_agent.config import Settings, check_topic, convert, join
+from edge_agent.config import Settings, convert, join
 from edge_agent.errors import ConfigError
+from edge_agent.greengrass.topics import publish_topic_problem
 from edge_agent.lane import LaneSettings
 
 #: The socket that AWS's Edge Agent and unmodified clients use (contract section 1.1), and our server by default.
@@ -91,7 +92,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
 
 def _publish(settings: PublishSettings, subject: str, thing: str) -> PublishSettings:
     topic = settings.topic.replace("{thing}", thing)
-    problem = check_topic(topic)
+    problem = publish_topic_problem(topic)
     if problem:
-        raise ConfigError(f"{subject}: publish.topic", f"{topic!r} {problem}", "Give one plain topic name.")
+        raise ConfigError(f"{subject}: publish.topic", problem, "Give one plain topic name.")
     return PublishSettings(topic=topic, qos=settings.qos, spool=settings.spool)
