@@ -49,7 +49,7 @@ def unpack(path: Path, destination: Path) -> None:
                 with archive.open(member) as source:
                     writer.write(source, target)
     except _ZIP_ERRORS as error:
-        raise PackageError(str(path), f"cannot be unpacked ({error})", "Copy the package anew.") from error
+        raise PackageError(str(path), f"cannot be unpacked ({_text(error)})", "Copy the package anew.") from error
 
 
 def read_member(path: Path, name: str, limit: int) -> bytes:
@@ -69,7 +69,7 @@ def read_member(path: Path, name: str, limit: int) -> bytes:
             with archive.open(member) as source:
                 data = source.read(limit + 1)
     except _ZIP_ERRORS as error:
-        raise PackageError(str(path), f"cannot be read ({error})", "Copy the package anew.") from error
+        raise PackageError(str(path), f"cannot be read ({_text(error)})", "Copy the package anew.") from error
     if len(data) > limit:
         raise PackageError(str(path), f"holds a {name} of more than {limit} bytes")
     return data
@@ -115,6 +115,10 @@ def _refusal(member: zipfile.ZipInfo, parts: List[str]) -> str:
         ),
     )
     return next((reason for applies, reason in reasons if applies), "")
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__  # EOFError comes without a word
 
 
 def _parts(member: zipfile.ZipInfo) -> List[str]:
