@@ -8,6 +8,7 @@ import uuid
 from typing import Any, Callable, Dict
 
 from edge_agent.agent.settings import InspectorSettings
+from edge_agent.cameras import FolderCamera
 from edge_agent.clock import Clock
 from edge_agent.greengrass.publisher import IotCore, Publisher
 from edge_agent.lane import Lane, LaneContext
@@ -46,7 +47,9 @@ class Inspector:
         context = LaneContext(
             socket=settings.socket_path, spool=self._spool, clock=clock, thing=thing, run=uuid.uuid4().hex
         )
-        self._lanes = [Lane(name, lane, context) for name, lane in settings.lanes.items()]
+        self._lanes = [
+            Lane(name, FolderCamera(lane.camera, clock), lane, context) for name, lane in settings.lanes.items()
+        ]
 
     def run(self, stop: threading.Event) -> bool:
         """Inspect until every camera is at its end or `stop` is set; true when every inspection was delivered."""

@@ -93,9 +93,8 @@ def _inspect(session: ModelSession, ring: Ring, path: Path, overlay: Optional[Pa
     assert slot is not None  # noqa: S101 - one thread, one slot, given back below
     try:
         pixels = decode_image(path, slot.reserve)
-        height, width = pixels.shape[:2]
         started = time.monotonic()
-        found = session.detect(width=width, height=height, placement=slot.placement(pixels.nbytes))
+        found = session.detect(pixels, slot.placement(pixels.nbytes))
         milliseconds = (time.monotonic() - started) * 1000
         mask = session.mask_pixels(found)
         drawn = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -99,7 +100,7 @@ class DemoLine:
         """
         started = last = time.monotonic()
         made = given = 0
-        with _Tail(self._record, self) as tail:
+        with contextlib.closing(_Tail(self._record, self)) as tail:
             while given < frames:
                 while made < frames and time.monotonic() >= started + made / rate:
                     made += 1
@@ -160,10 +161,7 @@ class _Tail:
         self._line = line
         self._rest = b""
 
-    def __enter__(self) -> _Tail:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def new(self) -> Iterator[Verdict]:

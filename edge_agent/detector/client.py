@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, Union
 
 import grpc
 
@@ -118,20 +118,29 @@ class EdgeAgentClient:
         *,
         width: int,
         height: int,
-        placement: Placement,
+        image: Union[Placement, bytes],
         mask: Optional[Placement] = None,
     ) -> Detection:
-        """The verdict on RGB888 pixels in shared memory; the mask goes to `mask` where the agent knows how.
+        """The verdict on RGB888 pixels; the mask goes to `mask` where the agent knows how.
+
+        Args:
+            model: the model component's name.
+            width: of the image, pixels.
+            height: of the image, pixels.
+            image: where its bytes lie in shared memory, or the bytes themselves: height * width * 3.
+            mask: a segment that the agent may write the mask to; without it the mask comes in the message.
 
         Raises:
             ServerUnavailableError, DetectorTimeoutError, ServerBusyError, ModelNotRunningError, ModelNotFoundError:
                 nothing is wrong with the frame, which may be sent again.
             RequestRefusedError, ServerFaultError: it will not help to send it again.
         """
-        request = edge_agent_pb2.DetectAnomaliesRequest(
-            model_component=model,
-            bitmap=edge_agent_pb2.Bitmap(width=width, height=height, shared_memory_handle=_handle(placement)),
-        )
+        bitmap = edge_agent_pb2.Bitmap(width=width, height=height)
+        if isinstance(image, bytes):
+            bitmap.byte_data = image
+        else:
+            bitmap.shared_memory_handle.CopyFrom(_handle(image))
+        request = edge_agent_pb2.DetectAnomaliesRequest(model_component=model, bitmap=bitmap)
         if mask is not None:
             request.anomaly_mask_params.shared_memory_handle.CopyFrom(_handle(mask))
         reply, call = self._call(model, self._stub.DetectAnomalies.with_call, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
@@ -22,17 +22,23 @@ class ModelSession:
         client: the agent.
         model: the model component's name.
         clock: time.
-        mask: ask for the anomaly mask.
+        by_bytes: send pixels and get masks in messages, for an agent that does not share /dev/shm with us.
         start_timeout_s: seconds that the model may take to start.
     """
 
     def __init__(
-        self, client: EdgeAgentClient, model: str, clock: Clock, *, mask: bool = True, start_timeout_s: float = 180.0
+        self,
+        client: EdgeAgentClient,
+        model: str,
+        clock: Clock,
+        *,
+        by_bytes: bool = False,
+        start_timeout_s: float = 180.0,
     ) -> None:
         self.model = model
         self._client = client
         self._clock = clock
-        self._wants_mask = mask
+        self._by_bytes = by_bytes
         self._start_timeout_s = start_timeout_s
         self._segment: Optional[Segment] = None
         self._state: Optional[ModelState] = None
@@ -58,22 +64,24 @@ class ModelSession:
             self._segment.close()
             self._segment = None
 
-    def detect(self, *, width: int, height: int, placement: Placement) -> Detection:
-        """The verdict on RGB888 pixels in shared memory.
+    def detect(self, pixels: Pixels, placement: Placement) -> Detection:
+        """The verdict on RGB888 pixels, shape (height, width, 3), that lie at `placement`.
 
         Raises:
             DetectorError: as EdgeAgentClient.detect does.
             SharedMemoryError: no room for the mask.
         """
-        segment = self._segment_for(placement.size) if self._wants_mask else None
+        height, width = pixels.shape[:2]
+        image = pixels.tobytes() if self._by_bytes else placement
+        segment = self._segment_for(placement.size) if not self._by_bytes else None
         try:
-            return self._send(width, height, placement, segment)
+            return self._send(width, height, image, segment)
         except RequestRefusedError:
             if segment is None:
                 raise
         # The mask need not have the frame's size, and the contract says nowhere what size it has: without a segment
         # the agent returns it in the message, and with it its size.
-        detection = self._send(width, height, placement, None)
+        detection = self._send(width, height, image, None)
         if detection.mask_size is not None:
             self._segment_for(detection.mask_size[0] * detection.mask_size[1] * CHANNELS)
         return detection
@@ -94,9 +102,9 @@ class ModelSession:
     def close(self) -> None:
         self.forget_mask()
 
-    def _send(self, width: int, height: int, placement: Placement, segment: Optional[Segment]) -> Detection:
+    def _send(self, width: int, height: int, image: Union[Placement, bytes], segment: Optional[Segment]) -> Detection:
         mask = None if segment is None else Placement(segment.name, 0, segment.size)
-        return self._client.detect(self.model, width=width, height=height, placement=placement, mask=mask)
+        return self._client.detect(self.model, width=width, height=height, image=image, mask=mask)
 
     def _segment_for(self, size: int) -> Segment:
         if self._segment is None or self._segment.size < size:

@@ -126,7 +126,7 @@ class InspectLoop:
         while True:
             try:
                 self._session.ensure_running(self._stop)
-                detection = self._session.detect(width=frame.width, height=frame.height, placement=frame.placement)
+                detection = self._session.detect(frame.pixels, frame.placement)
             except DetectorTimeoutError as error:
                 self._session.forget_mask()
                 self._session.forget_state()

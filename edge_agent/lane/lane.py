@@ -6,9 +6,9 @@ import logging
 import queue
 import threading
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Literal, Optional
 
-from edge_agent.cameras import Camera, FolderCamera, FolderSettings
+from edge_agent.cameras import Camera, FolderSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 from edge_agent.detector import EdgeAgentClient, ModelSession
@@ -34,14 +34,14 @@ class LaneSettings(Settings, frozen=True):
     Attributes:
         model: the model component that inspects its frames.
         camera: where the frames come from.
-        mask: ask for the anomaly mask.
+        pixels: `shared_memory`, or `bytes` for an Edge Agent that does not share /dev/shm with the inspector.
         deadline_s: seconds that one call to the Edge Agent may take.
         start_timeout_s: seconds that a model may take to start.
     """
 
     model: str
     camera: FolderSettings
-    mask: bool = True
+    pixels: Literal["shared_memory", "bytes"] = "shared_memory"
     deadline_s: float = 2.0
     start_timeout_s: float = 180.0
 
@@ -64,20 +64,28 @@ class LaneContext:
 
 
 class Lane:
-    def __init__(self, name: str, settings: LaneSettings, context: LaneContext) -> None:
+    """One lane.
+
+    Args:
+        name: the camera's id in every inspection.
+        camera: where the frames come from.
+        settings: of the lane.
+        context: what it shares with the others.
+    """
+
+    def __init__(self, name: str, camera: Camera, settings: LaneSettings, context: LaneContext) -> None:
         self.name = name
         self.accounting = Accounting()
         self._stop = threading.Event()
         self._frames: queue.Queue[Optional[Frame]] = queue.Queue(maxsize=1)
         self._ring = Ring(_SLOTS)
         self._client = EdgeAgentClient(context.socket, deadline_s=settings.deadline_s)
-        camera: Camera = FolderCamera(settings.camera, context.clock)
         capture = CaptureLoop(name, camera, self._ring, self._frames, self.accounting, context.clock, self._stop)
         session = ModelSession(
             self._client,
             settings.model,
             context.clock,
-            mask=settings.mask,
+            by_bytes=settings.pixels == "bytes",
             start_timeout_s=settings.start_timeout_s,
         )
         identity = Identity(context.thing, context.run, name, settings.model)

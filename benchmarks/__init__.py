@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.NAME [--quick]` prints one JSON object {"machine", "settings", "figures"}."""

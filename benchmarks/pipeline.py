@@ -1,0 +1,239 @@
+"""The whole path against the bare engine: frames/s and added latency, by shared memory and by bytes.
+
+The bare loop runs the same engine, pre- and post-processing with the same thread count on the same frames, in this
+process. The path is the real one: a lane with its two threads, the model server and the local nucleus in processes of
+their own, every inspection published. Its camera only copies a frame into the slot, as a camera driver does.
+
+    ratio     frames/s of the path with the camera as fast as the lane takes frames, over frames/s of the bare loop
+    added_ms  slot filled to inspection spooled, one frame in flight, less the bare loop's median or 99th percentile
+
+The rounds alternate, so that what else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+from edge_agent.greengrass.ipc import IpcClient
+
+from benchmarks import machine
+from edge_agent import sample
+from edge_agent.cameras import Captured, Reserve
+from edge_agent.clock import SystemClock
+from edge_agent.demo.processes import Process
+from edge_agent.errors import EndOfInputError
+from edge_agent.frame import Pixels
+from edge_agent.greengrass.publisher import Publisher
+from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.model import load_model, open_package
+from edge_agent.spool import Entry, MemorySpool
+
+SIZES: Dict[str, Tuple[int, int]] = {"vga": (640, 480), "1080p": (1920, 1080), "12mp": (4096, 3000)}
+TRANSPORTS = {"shm": "shared_memory", "bytes": "bytes"}
+_FRAMES = {"vga": 150, "1080p": 120, "12mp": 60}
+_WARM_UP = 8
+_ROUNDS = 3
+
+
+class _MemoryCamera:
+    """Copies frames from memory; with a gate, each only after the one before it was inspected."""
+
+    def __init__(self, frames: List[Pixels], count: int, gate: Optional[threading.Semaphore]) -> None:
+        self._frames = frames
+        self._left = count
+        self._gate = gate
+        self._clock = SystemClock()
+
+    def open(self) -> None:
+        pass
+
+    def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
+        if self._left == 0:
+            raise EndOfInputError("benchmark", "has no more frames")
+        if self._gate is not None and not self._gate.acquire(timeout=timeout):
+            return None
+        self._left -= 1
+        frame = self._frames[self._left % len(self._frames)]
+        captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        pixels = reserve(frame.shape[0], frame.shape[1])
+        np.copyto(pixels, frame)
+        return Captured("memory", captured_at_ns, captured_ns, pixels)
+
+    def close(self) -> None:
+        pass
+
+
+class _WatchedSpool(MemorySpool):
+    """Notes when each inspection arrives, and lets the next frame go."""
+
+    def __init__(self, gate: Optional[threading.Semaphore]) -> None:
+        super().__init__(10_000)
+        self._gate = gate
+        self.arrived: List[float] = []
+        self.added: List[float] = []
+
+    def put(self, entry: Entry) -> None:
+        self.arrived.append(time.perf_counter())
+        timings = json.loads(entry.body)["timings_ms"]
+        self.added.append(timings["wait"] + timings["detect"])
+        super().put(entry)
+        if self._gate is not None:
+            self._gate.release()
+
+
+def _bare(store: Path, name: str, frames: List[Pixels], count: int, threads: int) -> List[float]:
+    """Milliseconds a frame, in this process."""
+    with open_package(store / name) as package:
+        model = load_model(package, threads=threads)
+    try:
+        assert model.mask_size is not None
+        mask = np.empty((*model.mask_size, 3), np.uint8)
+        times = []
+        for index in range(count + _WARM_UP):
+            started = time.perf_counter()
+            model.detect(frames[index % len(frames)], mask)
+            times.append((time.perf_counter() - started) * 1000)
+        return times[_WARM_UP:]
+    finally:
+        model.close()
+
+
+def _path(
+    name: str, frames: List[Pixels], count: int, transport: str, socket: str, *, one_at_a_time: bool
+) -> Tuple[List[float], float]:
+    """Milliseconds from slot to spool for each frame, and frames/s."""
+    gate = threading.Semaphore(1) if one_at_a_time else None
+    spool = _WatchedSpool(gate)
+    clock = SystemClock()
+    # The camera's own settings are not used: the camera is given.
+    settings = LaneSettings(
+        model=name,
+        camera=sample_camera(),
+        pixels=TRANSPORTS[transport],  # type: ignore[arg-type] # one of the two literals
+        deadline_s=30.0,
+    )
+    publisher = Publisher(spool, IpcClient.connect, "benchmark/inspections", 1, clock)
+    context = LaneContext(socket=socket, spool=spool, clock=clock, thing="benchmark", run="0" * 32)
+    lane = Lane("benchmark", _MemoryCamera(frames, count + _WARM_UP, gate), settings, context)
+    publisher.start()
+    lane.start()
+    while not lane.finished():
+        time.sleep(0.01)
+    lane.close(5.0)
+    while lane.accounting.snapshot().spooled:
+        time.sleep(0.01)
+    publisher.close(5.0)
+    books = lane.accounting.snapshot()
+    if books.delivered != count + _WARM_UP:
+        raise SystemExit(f"the path lost frames: {books.as_dict()}")
+    arrived = spool.arrived[_WARM_UP:]
+    return spool.added[_WARM_UP:], (len(arrived) - 1) / (arrived[-1] - arrived[0])
+
+
+def sample_camera() -> Any:
+    from edge_agent.cameras import FolderSettings
+
+    return FolderSettings(path="/")
+
+
+def _percentile(values: List[float], percent: int) -> float:
+    return float(np.percentile(values, percent))
+
+
+def _packages(store: Path, names: Dict[str, Tuple[int, int]]) -> None:
+    """The shipped model once for each size, its masks as large as the frames."""
+    for name, (width, height) in names.items():
+        shutil.copytree(sample.models_directory() / sample.MODEL_NAME, store / name)
+        path = store / name / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["model_graph"]["stages"][0]["raw_image_shape"] = [height, width]
+        manifest["dataset"] = {"image_width": width, "image_height": height}
+        path.write_text(json.dumps(manifest))
+
+
+def _frames(width: int, height: int) -> List[Pixels]:
+    from PIL import Image
+
+    parts = [sample.render_part(seed, defect=defect).image for seed, defect in ((1, None), (2, "scratch"))]
+    return [np.asarray(Image.fromarray(part).resize((width, height))) for part in parts]
+
+
+def _measure(name: str, size: str, store: Path, socket: str, count: int, threads: int) -> Dict[str, Any]:
+    frames = _frames(*SIZES[size])
+    bare: List[float] = []
+    added: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
+    rates: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
+    share = max(2, count // _ROUNDS)
+    for _ in range(_ROUNDS):
+        bare += _bare(store, name, frames, share, threads)
+        for transport in TRANSPORTS:
+            latencies, _rate = _path(name, frames, share, transport, socket, one_at_a_time=True)
+            added[transport] += latencies
+            _latencies, rate = _path(name, frames, share, transport, socket, one_at_a_time=False)
+            rates[transport].append(rate)
+    bare_rate = 1000 / statistics.mean(bare)
+    return {
+        "bare": {"frames_per_s": round(bare_rate, 2), "p50": _percentile(bare, 50), "p99": _percentile(bare, 99)},
+        "frames_per_s": {t: round(statistics.mean(rates[t]), 2) for t in TRANSPORTS},
+        "ratio": {t: round(statistics.mean(rates[t]) / bare_rate, 4) for t in TRANSPORTS},
+        "added_ms": {
+            t: {f"p{p}": round(_percentile(added[t], p) - _percentile(bare, p), 3) for p in (50, 99)}
+            for t in TRANSPORTS
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of the frames, for a look")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    names = {f"bench-{size}": shape for size, shape in SIZES.items()}
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
+        store = Path(scratch) / "models"
+        _packages(store, names)
+        token = os.urandom(16).hex()
+        socket, nucleus_socket = f"{scratch}/server.sock", f"{scratch}/nucleus.sock"
+        os.environ["SVCUID"] = token
+        os.environ["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"] = nucleus_socket
+        arguments = ["serve", "--models", str(store), "--socket", socket, "--threads", str(options.threads)]
+        server = Process("server", arguments, Path(scratch), {})
+        nucleus = Process("nucleus", ["nucleus", "--socket", nucleus_socket], Path(scratch), {})
+        try:
+            server.wait_for(Path(socket), 60)
+            nucleus.wait_for(Path(nucleus_socket), 60)
+            results = {}
+            for size in SIZES:
+                count = _FRAMES[size] // 5 if options.quick else _FRAMES[size]
+                results[size] = _measure(f"bench-{size}", size, store, socket, count, options.threads)
+        finally:
+            nucleus.stop()
+            server.stop()
+    figures: Dict[str, Any] = {
+        "ratio": {t: {size: results[size]["ratio"][t] for size in SIZES} for t in TRANSPORTS},
+        "added_ms": {t: {size: results[size]["added_ms"][t] for size in SIZES} for t in TRANSPORTS},
+        "frames_per_s": {t: {size: results[size]["frames_per_s"][t] for size in SIZES} for t in TRANSPORTS},
+        "bare": {size: results[size]["bare"] for size in SIZES},
+    }
+    settings = {
+        "threads": options.threads,
+        "quick": options.quick,
+        "rounds": _ROUNDS,
+        "frames": {size: _FRAMES[size] // (5 if options.quick else 1) for size in SIZES},
+        "model": sample.MODEL_NAME,
+    }
+    print(json.dumps({"machine": machine.describe(), "settings": settings, "figures": figures}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
