@@ -28,7 +28,7 @@ from edge_agent.greengrass.ipc import IpcClient
 
 from benchmarks import machine
 from edge_agent import sample
-from edge_agent.cameras import Captured, Reserve
+from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
 from edge_agent.errors import EndOfInputError
@@ -118,7 +118,7 @@ def _path(
     # The camera's own settings are not used: the camera is given.
     settings = LaneSettings(
         model=name,
-        camera=sample_camera(),
+        camera=FolderSettings(path="/"),
         pixels=TRANSPORTS[transport],  # type: ignore[arg-type] # one of the two literals
         deadline_s=30.0,
     )
@@ -140,12 +140,6 @@ def _path(
     return spool.added[_WARM_UP:], (len(arrived) - 1) / (arrived[-1] - arrived[0])
 
 
-def sample_camera() -> Any:
-    from edge_agent.cameras import FolderSettings
-
-    return FolderSettings(path="/")
-
-
 def _percentile(values: List[float], percent: int) -> float:
     return float(np.percentile(values, percent))
 
@@ -162,8 +156,6 @@ def _packages(store: Path, names: Dict[str, Tuple[int, int]]) -> None:
 
 
 def _frames(width: int, height: int) -> List[Pixels]:
-    from PIL import Image
-
     parts = [sample.render_part(seed, defect=defect).image for seed, defect in ((1, None), (2, "scratch"))]
     return [np.asarray(Image.fromarray(part).resize((width, height))) for part in parts]
 

@@ -1,0 +1,22 @@
+"""What an experiment found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict
+
+
+@dataclass
+class Outcome:
+    """Figures, and the bars that they had to clear: each a sentence and whether it held."""
+
+    count: int
+    figures: Dict[str, Any] = field(default_factory=dict)
+    bars: Dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(self.bars.values())
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {"count": self.count, "passed": self.passed, "figures": {**self.figures, "bars": self.bars}}

@@ -1,0 +1,16 @@
+"""Every experiment in its short form; `scripts/faults NAME` runs it at full count."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.experiments import EXPERIMENTS
+
+_SHORT = {"server-kill": 3}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_experiment(name: str) -> None:
+    outcome = EXPERIMENTS[name].run(_SHORT[name], 1)
+    assert outcome.passed, outcome.as_dict()
