@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
-from edge_agent.greengrass.ipc import IpcClient
+from PIL import Image
 
 from benchmarks import machine
 from edge_agent import sample
@@ -33,6 +33,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
 from edge_agent.errors import EndOfInputError
 from edge_agent.frame import Pixels
+from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher
 from edge_agent.lane import Lane, LaneContext, LaneSettings
 from edge_agent.model import load_model, open_package

@@ -227,4 +227,4 @@ def _wait_for(path: Path) -> None:
 
 
 def _segments() -> Set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
+    return {path.name for path in Path("/dev/shm").glob("edge-agent-*")}
