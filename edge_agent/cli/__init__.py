@@ -19,6 +19,7 @@ _VERBS: Dict[str, str] = {
     "detect": "edge_agent.cli.detect:detect",
     "train": "edge_agent.cli.train:train",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
+    "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",
 }
 
 
