@@ -40,7 +40,7 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     set_up_logging(log_level)
     stop = threading.Event()
     inspectors: List[Inspector] = []
-    # First of all: reading the configuration by IPC starts threads.
+    # First of all: a SIGTERM that comes during a slow start ends it in order, too.
     on_signals(
         {
             signal.SIGTERM: stop.set,
