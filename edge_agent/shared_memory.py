@@ -130,12 +130,24 @@ def attach_segment(name: str, *, writable: bool = False) -> Segment:
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             raise SharedMemoryError(name, "is not a shared-memory segment with bytes in it")
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        if writable:
+            # As in create_segment: a hole without room behind it would kill the process that writes there.
+            os.posix_fallocate(descriptor, 0, status.st_size)
         mapping = mmap.mmap(descriptor, status.st_size, access=access)
     except (OSError, ValueError) as error:
         raise SharedMemoryError(name, f"cannot be mapped ({error})") from error
     finally:
         os.close(descriptor)
     return Segment(name, mapping, status.st_size, status.st_ino)
+
+
+def is_current(segment: Segment) -> bool:
+    """Whether the segment's name still leads to the same memory of the same size."""
+    try:
+        status = _path(segment.name).lstat()
+    except OSError:
+        return False
+    return (status.st_ino, status.st_size) == (segment.inode, segment.size)
 
 
 def check_range(name: str, offset: int, size: int, available: int) -> None:

@@ -1,0 +1,13 @@
+"""The open Edge Agent: the five calls of the contract, with models from a directory (docs/server.md).
+
+server = ModelServer("/var/lib/models", "/tmp/agent.sock", threads=2)
+server.start()
+server.stop(grace=10)
+"""
+
+from __future__ import annotations
+
+from edge_agent.server.host import DEFAULT_SOCKET, ModelServer
+from edge_agent.server.service import TIMINGS_METADATA, VERSION_METADATA
+
+__all__ = ["DEFAULT_SOCKET", "TIMINGS_METADATA", "VERSION_METADATA", "ModelServer"]

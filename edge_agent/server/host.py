@@ -1,0 +1,123 @@
+"""A running model server: gRPC on a Unix socket, from start to drained stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent import futures
+from pathlib import Path
+from typing import Optional, Union
+
+import grpc
+
+from edge_agent.errors import ServerError
+from edge_agent.server.pixels import SegmentCache
+from edge_agent.server.registry import ModelRegistry
+from edge_agent.server.service import EdgeAgentService
+from edge_agent.server.socket_file import SocketFile
+from edge_agent.wire import edge_agent_pb2_grpc
+
+#: Where AWS's own agent listens.
+DEFAULT_SOCKET = "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"  # noqa: S108 - the contract's path
+
+# The largest image is 48 MiB; gRPC's own limit of 4 MiB is below one 1080p frame.
+_MESSAGE_BYTES = 64 * 1024 * 1024
+
+# Calls answered at once, waiting ones included: enough for seven models with full queues. A call above it ends with
+# RESOURCE_EXHAUSTED, so no call ever waits unseen for a thread. Threads are made when they are first needed.
+_MAX_CALLS = 64
+
+_SWEEP_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """Serves the models of a directory.
+
+    Args:
+        models: the directory; see edge_agent.server.store.
+        socket: path of the Unix socket; AWS's `unix:` in front of it is accepted.
+        threads: for one inference.
+    """
+
+    def __init__(self, models: Union[str, Path], socket: str = DEFAULT_SOCKET, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError("a server needs at least one thread for an inference")
+        self._models = Path(models)
+        self._socket = SocketFile(Path(_strip_scheme(socket)).absolute())
+        self._registry = ModelRegistry(self._models, threads=threads)
+        self._segments = SegmentCache()
+        self._server: Optional[grpc.Server] = None
+        self._stopping = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, name="segment sweeper", daemon=True)
+
+    @property
+    def socket(self) -> str:
+        return str(self._socket.path)
+
+    def start(self) -> None:
+        """Serve; returns when clients can connect.
+
+        Raises:
+            SocketInUseError: another agent serves on the socket.
+            ServerError: no such model directory, or no socket can be made there.
+        """
+        if not self._models.is_dir():
+            raise ServerError(str(self._models), "is no directory of models", "Create it, or choose another.")
+        self._socket.claim()
+        try:
+            self._server = self._listen()
+        except BaseException:
+            self._socket.release()
+            raise
+        self._sweeper.start()
+        _log.info("serving %d models on %s", len(self._registry.list()), self.socket)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Refuse new calls, let those in flight finish for up to `grace` seconds, and unload the models."""
+        if self._server is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        deadline = time.monotonic() + grace
+        self._socket.remove()
+        self._server.stop(grace).wait()
+        self._registry.close(max(0.0, deadline - time.monotonic()))
+        self._sweeper.join()
+        self._segments.close()
+        self._socket.release()
+
+    def _listen(self) -> grpc.Server:
+        server = grpc.server(
+            futures.ThreadPoolExecutor(max_workers=_MAX_CALLS, thread_name_prefix="call"),
+            maximum_concurrent_rpcs=_MAX_CALLS,
+            options=[
+                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MESSAGE_BYTES),
+            ],
+        )
+        service = EdgeAgentService(self._registry, self._segments)
+        edge_agent_pb2_grpc.add_EdgeAgentServicer_to_server(service, server)  # type: ignore[no-untyped-call] # generated
+        try:
+            bound = server.add_insecure_port(f"unix:{self._socket.private}")
+        except RuntimeError as error:
+            raise ServerError(self.socket, f"cannot be bound ({error})") from error
+        if not bound:
+            raise ServerError(self.socket, "cannot be bound")
+        server.start()
+        try:
+            self._socket.place()
+        except ServerError:
+            server.stop(None).wait()
+            raise
+        return server
+
+    def _sweep(self) -> None:
+        while not self._stopping.wait(_SWEEP_S):
+            self._segments.sweep()
+
+
+def _strip_scheme(socket: str) -> str:
+    """A path from AWS's form `unix:///tmp/x.sock`, or from a plain path."""
+    return socket[len("unix:") :] if socket.startswith("unix:") else socket

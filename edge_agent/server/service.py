@@ -1,0 +1,146 @@
+"""The five calls of the contract (sections 1.2 to 1.7) on the registry of models."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Callable, NoReturn, TypeVar
+
+import grpc
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.model import Verdict
+from edge_agent.server.pixels import SegmentCache, check_bitmap, image_of, mask_target
+from edge_agent.server.refusal import Refusal
+from edge_agent.server.registry import ModelDescription, ModelRegistry
+from edge_agent.server.slot import ModelSlot
+from edge_agent.wire import edge_agent_pb2 as wire
+from edge_agent.wire import edge_agent_pb2_grpc
+
+#: Trailing metadata of DetectAnomalies: the version of the model that decided, and milliseconds by stage.
+VERSION_METADATA = "edge-agent-model-version"
+TIMINGS_METADATA = "edge-agent-timings"
+
+_log = logging.getLogger(__name__)
+
+Reply = TypeVar("Reply")
+
+
+class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
+    """Answers calls; every failure is a documented status code with one sentence."""
+
+    def __init__(self, registry: ModelRegistry, segments: SegmentCache) -> None:
+        self._registry = registry
+        self._segments = segments
+
+    def DetectAnomalies(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:  # noqa: N802 - the contract's name
+        return _answer(context, "DetectAnomalies", lambda: self._detect(request, context))
+
+    def StartModel(self, request: Any, context: grpc.ServicerContext) -> wire.StartModelResponse:  # noqa: N802 - the contract's name
+        def start() -> wire.StartModelResponse:
+            component = request.model_component
+            self._registry.slot(component).start(self._registry.path(component))
+            return wire.StartModelResponse(status=wire.STARTING)
+
+        return _answer(context, "StartModel", start)
+
+    def StopModel(self, request: Any, context: grpc.ServicerContext) -> wire.StopModelResponse:  # noqa: N802 - the contract's name
+        def stop() -> wire.StopModelResponse:
+            self._registry.slot(request.model_component).stop()
+            return wire.StopModelResponse(status=wire.STOPPED)
+
+        return _answer(context, "StopModel", stop)
+
+    def ListModels(self, request: Any, context: grpc.ServicerContext) -> wire.ListModelsResponse:  # noqa: ARG002, N802 - the contract's name and an empty request
+        def list_models() -> wire.ListModelsResponse:
+            models = [wire.ModelMetadata(**_fields(model)) for model in self._registry.list()]
+            return wire.ListModelsResponse(models=models)
+
+        return _answer(context, "ListModels", list_models)
+
+    def DescribeModel(self, request: Any, context: grpc.ServicerContext) -> wire.DescribeModelResponse:  # noqa: N802 - the contract's name
+        def describe() -> wire.DescribeModelResponse:
+            model = self._registry.describe(request.model_component)
+            return wire.DescribeModelResponse(model_description=wire.ModelDescription(**_fields(model)))
+
+        return _answer(context, "DescribeModel", describe)
+
+    def _detect(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:
+        slot = self._registry.slot(request.model_component)
+        check_bitmap(request.bitmap)
+        with slot.admit() as model:
+            arrived = time.monotonic_ns()
+            with slot.turn(context.time_remaining()):
+                if not context.is_active():
+                    raise Refusal(grpc.StatusCode.CANCELLED, f"{slot.component}: the caller is gone")
+                waited = (time.monotonic_ns() - arrived) / 1e6
+                # In the turn, so that the segments are checked right before they are used.
+                target = mask_target(request, model.mask_size, self._segments)
+                verdict = model.detect(image_of(request.bitmap, self._segments), target)
+            _send_metadata(context, slot, verdict, waited)
+            return _response(request, verdict, mask_in_segment=target is not None)
+
+
+def _answer(context: grpc.ServicerContext, call: str, work: Callable[[], Reply]) -> Reply:
+    try:
+        return work()
+    except Refusal as refusal:
+        _abort(context, refusal.code, refusal.details)
+    except EdgeAgentError as error:
+        _log.error("%s: %s", call, error, exc_info=error.__cause__)
+        _abort(context, grpc.StatusCode.INTERNAL, str(error))
+    except Exception:  # noqa: BLE001 - nothing may reach the client as a traceback
+        _log.exception("%s failed", call)
+        _abort(context, grpc.StatusCode.INTERNAL, f"{call}: the server failed; its log says why")
+
+
+def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
+    context.abort(code, details)
+    raise AssertionError("abort raises")
+
+
+def _fields(model: ModelDescription) -> Any:
+    return {
+        "model_component": model.component,
+        "lookout_vision_model_arn": model.arn,
+        "status": model.state.status,
+        "status_message": model.state.message,
+    }
+
+
+def _send_metadata(context: grpc.ServicerContext, slot: ModelSlot, verdict: Verdict, waited: float) -> None:
+    timings = verdict.timings
+    stages = (waited, timings.preprocess, timings.inference, timings.postprocess)
+    metadata = [(TIMINGS_METADATA, ";".join(f"{stage:.3f}" for stage in stages))]
+    version = slot.state().version
+    # gRPC refuses to send a metadata value that is not printable ASCII.
+    if version is not None and version.isascii() and version.isprintable():
+        metadata.append((VERSION_METADATA, version))
+    context.set_trailing_metadata(tuple(metadata))
+
+
+def _response(request: Any, verdict: Verdict, *, mask_in_segment: bool) -> wire.DetectAnomaliesResponse:
+    result = wire.DetectAnomalyResult(
+        is_anomalous=verdict.is_anomalous,
+        confidence=verdict.confidence,
+        anomaly_score=verdict.score,
+        anomaly_threshold=verdict.threshold,
+        anomalies=[
+            wire.Anomaly(
+                name=anomaly.name,
+                pixel_anomaly=wire.PixelAnomaly(total_percentage_area=anomaly.area, hex_color=anomaly.hex_color),
+            )
+            for anomaly in verdict.anomalies
+        ],
+    )
+    if verdict.mask is not None:
+        height, width = verdict.mask.shape[:2]
+        result.anomaly_mask.width, result.anomaly_mask.height = width, height
+        if mask_in_segment:
+            handle = request.anomaly_mask_params.shared_memory_handle
+            result.anomaly_mask.shared_memory_handle.name = handle.name
+            result.anomaly_mask.shared_memory_handle.offset = handle.offset
+            result.anomaly_mask.shared_memory_handle.size = verdict.mask.nbytes
+        else:
+            result.anomaly_mask.byte_data = verdict.mask.tobytes()
+    return wire.DetectAnomaliesResponse(detect_anomaly_result=result)
