@@ -42,6 +42,19 @@ find_python() {
     die "no Python 3.8 to 3.13 found. Install one: apt-get install python3 python3-venv"
 }
 
+# pip_install DIRECTORY ARGUMENT...: into that environment; what pip says is shown when it fails.
+pip_install() {
+    local directory=$1 log
+    shift
+    log=$(mktemp)
+    if ! "$directory/bin/python" -m pip install -q --disable-pip-version-check "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "pip could not install: $*"
+    fi
+    rm -f "$log"
+}
+
 # make_venv DIRECTORY PYTHON REQUIREMENT...: a virtual environment with these requirements; nothing when it has them.
 make_venv() {
     local directory=$1 python=$2 stamp
@@ -57,7 +70,7 @@ make_venv() {
         "$python" -m venv "$directory" || die "$python cannot make a virtual environment in $directory"
     fi
     # The pip of old distributions does not see the wheels that newer ones are published as.
-    "$directory/bin/python" -m pip install -q --upgrade pip >&2 || die "pip cannot be upgraded: is the package index reachable?"
-    "$directory/bin/python" -m pip install -q "$@" >&2 || die "pip could not install: $*"
+    pip_install "$directory" --upgrade pip
+    pip_install "$directory" "$@"
     printf '%s' "$stamp" >"$directory/.stamp"
 }
