@@ -32,6 +32,7 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 ├── RecipeError                 a component recipe (subject: file and key path)
 ├── TrainingError               a manifest, an image or a label set that cannot be trained on
 └── NucleusError                the local nucleus stand-in
+    └── EventStreamError          bytes that are no frame of the IPC protocol
 """
 
 from __future__ import annotations
@@ -185,4 +186,8 @@ class TrainingError(EdgeAgentError):
 
 
 class NucleusError(EdgeAgentError):
+    pass
+
+
+class EventStreamError(NucleusError):
     pass
