@@ -123,15 +123,14 @@ def write_bundle(
         project: the project's own wheel.
         pip: the pip that installs.
     """
-    extras = f"[{','.join(component.extras)}]" if component.extras else ""
     manifest = {
         "component": component.name,
         "version": __version__,
         "machine": machine,
-        "extras": extras,
-        "project": {"file": project.path.name, "sha256": project.sha256},
-        "pip": {"file": pip.path.name, "sha256": pip.sha256},
-        "pythons": {python: [_pin(wheel, project, extras) for wheel in wheels] for python, wheels in sets.items()},
+        "extras": f"[{','.join(component.extras)}]" if component.extras else "",
+        "project": _file(project),
+        "pip": _file(pip),
+        "pythons": {python: [_file(wheel) for wheel in wheels] for python, wheels in sets.items()},
     }
     files = {wheel.path.name: wheel.path for wheels in [[project, pip], *sets.values()] for wheel in wheels}
     with zipfile.ZipFile(str(path), "w") as archive:
@@ -145,9 +144,8 @@ def machines_and_pythons(pythons: Iterable[str], machines: Iterable[str]) -> Lis
     return [Target(python, machine) for machine in machines for python in pythons]
 
 
-def _pin(wheel: Wheel, project: Wheel, extras: str) -> str:
-    name = wheel.name + (extras if wheel.sha256 == project.sha256 else "")
-    return f"{name}=={wheel.version} --hash=sha256:{wheel.sha256}"
+def _file(wheel: Wheel) -> Dict[str, str]:
+    return {"file": wheel.path.name, "sha256": wheel.sha256}
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

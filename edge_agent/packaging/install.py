@@ -56,7 +56,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     try:
         install(Path(options.bundle), Path(options.zip), Path(options.work).resolve())
-    except InstallError as error:
+    except (InstallError, OSError) as error:
         say(f"error: {error}")
         return 1
     return 0
@@ -67,6 +67,7 @@ def install(bundle: Path, zip_file: Path, work: Path) -> None:
 
     Raises:
         InstallError: nothing to install from, no usable Python, or pip failed.
+        OSError: a file cannot be written or removed: no room, no permission.
     """
     text = read_manifest(bundle, zip_file)
     manifest = json.loads(text)
@@ -82,8 +83,6 @@ def install(bundle: Path, zip_file: Path, work: Path) -> None:
                 bundle = unpack(zip_file, unpacked)
             make(environment, bundle, manifest)
         switch(work, environment)
-    except OSError as error:
-        raise InstallError(f"{error.filename or work}: {error.strerror}. Is there room on the disk?") from error
     finally:
         remove(unpacked)
 
@@ -185,7 +184,7 @@ def make(environment: Path, bundle: Path, manifest: Dict[str, Any]) -> None:
         pip = [str(environment / "bin" / "python"), "-I", str(wheels / manifest["pip"]["file"] / "pip"), "install"]
         pip += ["--no-input", "--no-cache-dir", "--disable-pip-version-check", "--only-binary=:all:"]
         if carried:
-            pip += carried_arguments(environment, wheels, manifest["pythons"][python.version])
+            pip += carried_arguments(environment, wheels, manifest, python.version)
             run(pip, "the carried wheels cannot be installed", environ())
         else:
             say(f"no wheels are carried for Python {python.version} on {python.machine}: using the package index")
@@ -199,10 +198,15 @@ def make(environment: Path, bundle: Path, manifest: Dict[str, Any]) -> None:
         raise
 
 
-def carried_arguments(environment: Path, wheels: Path, pins: List[str]) -> List[str]:
+def carried_arguments(environment: Path, wheels: Path, manifest: Dict[str, Any], python: str) -> List[str]:
+    """Files by path and hash: one version may be carried as several files, for older and for newer systems."""
+    lines = []
+    for wheel in manifest["pythons"][python]:
+        extras = manifest["extras"] if wheel["file"] == manifest["project"]["file"] else ""
+        lines.append(f"{wheels / wheel['file']}{extras} --hash=sha256:{wheel['sha256']}\n")
     requirements = environment / "requirements.txt"
-    requirements.write_text("\n".join(pins) + "\n", encoding="utf-8")
-    return ["--isolated", "--no-index", "--find-links", str(wheels), "--require-hashes", "-r", str(requirements)]
+    requirements.write_text("".join(lines), encoding="utf-8")
+    return ["--isolated", "--no-index", "--require-hashes", "-r", str(requirements)]
 
 
 def is_usable(environment: Path, manifest: Dict[str, Any]) -> bool:
