@@ -292,7 +292,7 @@ def test_no_usable_python(
     assert code == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("error: no usable Python 3.98 to 3.99 on this device; ")
-    assert f"is CPython 3.{sys.version_info[1]}" in last
+    assert "is CPython 3." in last
     assert "apt-get install python3" in last
     assert not (tmp_path / "work/venv").exists()
     assert not any((tmp_path / "work/env").iterdir())

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -220,3 +221,20 @@ def test_defaults_of_the_model_server_are_those_of_serve() -> None:
     names = {option.envvar for option in serve.params if isinstance(option.envvar, str)}
     manifest = _manifest(read_recipe(ROOT / "recipe/model-server.yaml"))
     assert set(manifest["Lifecycle"]["run"]["Setenv"]) <= names
+
+
+def test_deploy_page_is_true() -> None:
+    page = (ROOT / "docs/deploy.md").read_text()
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 5
+    for path in RECIPES:
+        recipe = read_recipe(path)
+        assert f"build/greengrass/recipes/{recipe['ComponentName']}-{__version__}.json" in page
+        for key, value in _defaults(recipe).items():
+            if isinstance(value, str):
+                assert f"| `{key}` | `{value or chr(34) * 2}` |" in page
+    # The lanes that the page shows are the sample deployment's.
+    deployment = json.loads((ROOT / "recipe/deployment.json").read_text())
+    lanes = json.loads(deployment["components"]["com.edgeagent.Inspector"]["configurationUpdate"]["merge"])
+    assert lanes in blocks
+    assert {"com.edgeagent.Inspector": {"MERGE": lanes}} in blocks
