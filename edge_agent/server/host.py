@@ -30,6 +30,10 @@ _MAX_CALLS = 64
 
 _SWEEP_S = 5.0
 
+# While draining: how often to look, and how long after its last handler a server is certainly done with sending.
+_POLL_S = 0.05
+_SETTLED_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ class ModelServer:
         self._socket = SocketFile(Path(_strip_scheme(socket)).absolute())
         self._registry = ModelRegistry(self._models, threads=threads)
         self._segments = SegmentCache()
+        self._service = EdgeAgentService(self._registry, self._segments)
         self._server: Optional[grpc.Server] = None
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="segment sweeper", daemon=True)
@@ -82,7 +87,7 @@ class ModelServer:
         self._stopping.set()
         deadline = time.monotonic() + grace
         self._socket.remove()
-        self._server.stop(grace).wait()
+        self._drain(self._server, grace)
         self._registry.close(max(0.0, deadline - time.monotonic()))
         self._sweeper.join()
         self._segments.close()
@@ -97,8 +102,7 @@ class ModelServer:
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
             ],
         )
-        service = EdgeAgentService(self._registry, self._segments)
-        edge_agent_pb2_grpc.add_EdgeAgentServicer_to_server(service, server)  # type: ignore[no-untyped-call] # generated
+        edge_agent_pb2_grpc.add_EdgeAgentServicer_to_server(self._service, server)  # type: ignore[no-untyped-call] # generated
         try:
             bound = server.add_insecure_port(f"unix:{self._socket.private}")
         except RuntimeError as error:
@@ -112,6 +116,14 @@ class ModelServer:
             server.stop(None).wait()
             raise
         return server
+
+    def _drain(self, server: grpc.Server, grace: float) -> None:
+        drained = server.stop(grace)
+        # A client that keeps an idle channel can hold gRPC up for the whole grace though every call is answered.
+        while not drained.wait(_POLL_S):
+            if self._service.idle_s() > _SETTLED_S:
+                server.stop(None).wait()
+                return
 
     def _sweep(self) -> None:
         while not self._stopping.wait(_SWEEP_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Any, Callable, NoReturn, TypeVar
 
@@ -32,9 +33,17 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
     def __init__(self, registry: ModelRegistry, segments: SegmentCache) -> None:
         self._registry = registry
         self._segments = segments
+        self._active = 0
+        self._changed_ns = time.monotonic_ns()
+        self._lock = threading.Lock()
+
+    def idle_s(self) -> float:
+        """Seconds since the last call began or ended; 0 while there is one."""
+        with self._lock:
+            return 0.0 if self._active else (time.monotonic_ns() - self._changed_ns) / 1e9
 
     def DetectAnomalies(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:  # noqa: N802 - the contract's name
-        return _answer(context, "DetectAnomalies", lambda: self._detect(request, context))
+        return self._answer(context, "DetectAnomalies", lambda: self._detect(request, context))
 
     def StartModel(self, request: Any, context: grpc.ServicerContext) -> wire.StartModelResponse:  # noqa: N802 - the contract's name
         def start() -> wire.StartModelResponse:
@@ -42,28 +51,48 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
             self._registry.slot(component).start(self._registry.path(component))
             return wire.StartModelResponse(status=wire.STARTING)
 
-        return _answer(context, "StartModel", start)
+        return self._answer(context, "StartModel", start)
 
     def StopModel(self, request: Any, context: grpc.ServicerContext) -> wire.StopModelResponse:  # noqa: N802 - the contract's name
         def stop() -> wire.StopModelResponse:
             self._registry.slot(request.model_component).stop()
             return wire.StopModelResponse(status=wire.STOPPED)
 
-        return _answer(context, "StopModel", stop)
+        return self._answer(context, "StopModel", stop)
 
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> wire.ListModelsResponse:  # noqa: ARG002, N802 - the contract's name and an empty request
         def list_models() -> wire.ListModelsResponse:
             models = [wire.ModelMetadata(**_fields(model)) for model in self._registry.list()]
             return wire.ListModelsResponse(models=models)
 
-        return _answer(context, "ListModels", list_models)
+        return self._answer(context, "ListModels", list_models)
 
     def DescribeModel(self, request: Any, context: grpc.ServicerContext) -> wire.DescribeModelResponse:  # noqa: N802 - the contract's name
         def describe() -> wire.DescribeModelResponse:
             model = self._registry.describe(request.model_component)
             return wire.DescribeModelResponse(model_description=wire.ModelDescription(**_fields(model)))
 
-        return _answer(context, "DescribeModel", describe)
+        return self._answer(context, "DescribeModel", describe)
+
+    def _answer(self, context: grpc.ServicerContext, call: str, work: Callable[[], Reply]) -> Reply:
+        self._count(1)
+        try:
+            return work()
+        except Refusal as refusal:
+            _abort(context, refusal.code, refusal.details)
+        except EdgeAgentError as error:
+            _log.error("%s: %s", call, error, exc_info=error.__cause__)
+            _abort(context, grpc.StatusCode.INTERNAL, str(error))
+        except Exception:  # noqa: BLE001 - nothing may reach the client as a traceback
+            _log.exception("%s failed", call)
+            _abort(context, grpc.StatusCode.INTERNAL, f"{call}: the server failed; its log says why")
+        finally:
+            self._count(-1)
+
+    def _count(self, step: int) -> None:
+        with self._lock:
+            self._active += step
+            self._changed_ns = time.monotonic_ns()
 
     def _detect(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:
         slot = self._registry.slot(request.model_component)
@@ -79,19 +108,6 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
                 verdict = model.detect(image_of(request.bitmap, self._segments), target)
             _send_metadata(context, slot, verdict, waited)
             return _response(request, verdict, mask_in_segment=target is not None)
-
-
-def _answer(context: grpc.ServicerContext, call: str, work: Callable[[], Reply]) -> Reply:
-    try:
-        return work()
-    except Refusal as refusal:
-        _abort(context, refusal.code, refusal.details)
-    except EdgeAgentError as error:
-        _log.error("%s: %s", call, error, exc_info=error.__cause__)
-        _abort(context, grpc.StatusCode.INTERNAL, str(error))
-    except Exception:  # noqa: BLE001 - nothing may reach the client as a traceback
-        _log.exception("%s failed", call)
-        _abort(context, grpc.StatusCode.INTERNAL, f"{call}: the server failed; its log says why")
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
