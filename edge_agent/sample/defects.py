@@ -50,8 +50,8 @@ def draw_scratch(random: np.random.RandomState) -> List[Stroke]:
     direction = random.uniform(0, 2 * math.pi)
     length = random.uniform(60, 150)
     bend = random.uniform(-0.5, 0.5)
-    width = random.uniform(1.6, 3.0)
-    contrast = float(random.uniform(0.45, 0.75))
+    width = random.uniform(2.0, 3.6)
+    contrast = float(random.uniform(0.5, 0.85))
     strokes = []
     for number in range(random.randint(1, 4)):
         aside = number * random.uniform(5, 9)
@@ -65,7 +65,7 @@ def draw_scratch(random: np.random.RandomState) -> List[Stroke]:
 def draw_crack(random: np.random.RandomState) -> List[Stroke]:
     """A jagged line that starts at an edge or a hole, grows thinner, and may branch."""
     start, direction = _crack_origin(random)
-    trunk = _walk(random, start, direction, random.uniform(60, 120), random.uniform(3.0, 4.5))
+    trunk = _walk(random, start, direction, random.uniform(60, 120), random.uniform(3.4, 5.4))
     strokes = [trunk]
     if random.uniform() < 0.6:
         joint = random.randint(2, len(trunk.points) - 2)
