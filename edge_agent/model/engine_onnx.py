@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -11,6 +12,10 @@ from edge_agent.errors import EngineError, MissingExtraError
 from edge_agent.frame import CHANNELS
 from edge_agent.model.engine import Tensor, check_outputs, describe
 from edge_agent.model.manifest import Manifest
+
+# Since 1.29 the official Linux builds of ONNX Runtime report to their maker unless this is set before they are loaded
+# (any value; seen: a database and a device id below HOME). Nothing leaves a factory line that was not asked for.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     import onnxruntime
