@@ -211,12 +211,19 @@ class _Subscription:
     def __init__(self, events: _Events, deliver: Callable[[Any], None]) -> None:
         self._events = events
         self._deliver = deliver
+        self._closed = False
         self.operation: Any = None
 
     def receive(self, event: Any) -> None:
-        self._events.submit(self._deliver, event)
+        self._events.submit(self._hand_over, event)
+
+    def _hand_over(self, event: Any) -> None:
+        if not self._closed:
+            self._deliver(event)
 
     def close(self) -> None:
+        """No callback begins after this; one that runs may still be running."""
+        self._closed = True
         if self.operation is not None:
             self.operation.close()
 
@@ -268,8 +275,9 @@ def _start(subject: str, new_operation: Callable[[], Any], request: Any, timeout
 
 
 def _mapped(error: Exception, subject: str) -> IpcError:
-    # An error's text may be empty on nucleus lite: its type is all there is.
-    text = " ".join(part for part in (type(error).__name__, str(error)) if part)
+    # The SDK puts the nucleus's text in `message`, not in str(), and nucleus lite sends none: then the type is all.
+    detail = getattr(error, "message", None) or str(error)
+    text = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
     if isinstance(error, (concurrent.futures.TimeoutError, TimeoutError)):
         return IpcTimeoutError(subject, "got no answer in time")
     if isinstance(error, eventstreamrpc.AccessDeniedError):

@@ -13,6 +13,14 @@ from greengrass_tools import RawClient, write_recipe
 from edge_agent.greengrass.nucleus import LocalNucleus
 
 
+@pytest.fixture(autouse=True)
+def quiet_event_loop(caplog):
+    """No test may make the nucleus fail inside, however well it goes on."""
+    yield
+    failures = [record for record in caplog.get_records("call") if record.name == "asyncio"]
+    assert failures == []
+
+
 @pytest.fixture(params=["classic", "lite"])
 def mode(request):
     return request.param

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import threading
 import time
+from datetime import datetime, timezone
 
 import pytest
 from awsiot.eventstreamrpc import StreamClosedError
@@ -15,7 +15,7 @@ CONFIGURATION = {"topic": "probe/out", "nested": {"a": 1, "b": [1, 2], "c": {"d"
 
 
 def _now(offset=0.0):
-    return datetime.datetime.fromtimestamp(time.time() + offset, datetime.timezone.utc)
+    return datetime.fromtimestamp(time.time() + offset, timezone.utc)
 
 
 def _publish(client, topic, payload=b"x", qos="1"):
@@ -181,7 +181,7 @@ def test_publish_and_record(start, client, mode, tmp_path):
     assert all("payload_base64" in line for line in (written[3], written[4], written[6], written[7]))
     assert written[5]["payload"] == "\ud800"
     assert written[0]["received_at"].endswith("Z")
-    datetime.datetime.strptime(written[0]["received_at"], "%Y-%m-%dT%H:%M:%S.%fZ")  # noqa: DTZ007 - Z is checked
+    datetime.strptime(written[0]["received_at"], "%Y-%m-%dT%H:%M:%S.%fZ")  # noqa: DTZ007 - Z is checked
     counts = nucleus.counters()["publishes"]
     assert (counts["accepted"], counts["bytes"]) == (len(payloads), sum(map(len, payloads)))
 
@@ -372,9 +372,9 @@ def test_what_lite_lacks(start, client):
     for call in (
         lambda: connected.defer_component_update(deployment_id="d1"),
         lambda: connected.get_thing_shadow(thing_name="t", shadow_name="s"),
-        lambda: connected.get_secret_value(secret_id="s"),
-        lambda: connected.list_components(),
-        lambda: connected.create_local_deployment(),
+        lambda: connected.get_secret_value(secret_id="s"),  # noqa: S106 - not a secret
+        connected.list_components,
+        connected.create_local_deployment,
     ):
         with pytest.raises(model.ServiceError):
             call()

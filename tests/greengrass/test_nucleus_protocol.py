@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import stat
 
 import pytest
@@ -10,7 +11,7 @@ from awscrt.exceptions import AwsCrtError
 from awsiot.eventstreamrpc import AccessDeniedError
 from greengrass_tools import wait_until
 
-from edge_agent.greengrass.eventstream import Header, MessageType, rpc_message
+from edge_agent.greengrass.eventstream import Header, Message, MessageType, encode, rpc_message
 
 GET = "GetConfiguration"
 
@@ -106,8 +107,6 @@ def test_bytes_that_are_no_frames(start, raw, mode):
 
 
 def test_frame_without_routing_headers(start, raw, mode):
-    from edge_agent.greengrass.eventstream import Message, encode
-
     connection = raw(start(mode))
     connection.send(encode(Message(())))
     assert _is_goodbye(connection, mode)
@@ -241,8 +240,6 @@ def test_connection_messages_on_a_stream(start, raw, mode, kind):
     connection = raw(start(mode))
     connection.handshake()
     headers = (Header.int32(":message-type", int(kind)), Header.int32(":message-flags", 0))
-    from edge_agent.greengrass.eventstream import Message, encode
-
     connection.send(encode(Message((*headers, Header.int32(":stream-id", 1)))))
     assert _is_goodbye(connection, mode)
 
@@ -255,3 +252,52 @@ def test_fifty_clients_on_lite(start, raw):
     connections[0].close()
     wait_until(lambda: nucleus.counters()["clients"]["connected"] == 49)
     assert raw(nucleus).handshake() is not None
+
+
+OPERATIONS = (
+    "GetConfiguration",
+    "UpdateConfiguration",
+    "SubscribeToConfigurationUpdate",
+    "PublishToIoTCore",
+    "SubscribeToIoTCore",
+    "PublishToTopic",
+    "SubscribeToTopic",
+    "UpdateState",
+    "SubscribeToComponentUpdates",
+    "DeferComponentUpdate",
+)
+MEMBERS = (
+    "componentName",
+    "keyPath",
+    "timestamp",
+    "valueToMerge",
+    "topicName",
+    "qos",
+    "payload",
+    "topic",
+    "publishMessage",
+    "receiveMode",
+    "state",
+    "deploymentId",
+)
+VALUES = (None, True, 0, -1, 1e300, 10**400, "", "a/b", "#", "1", "\ud800", "a\0", [], ["a"], [1], [["a"]], {}, {"": 1})
+VALUES += ({"jsonMessage": {"message": {"a": 1}}}, {"binaryMessage": {"message": "!"}}, {"binaryMessage": 1}, "AAAA")
+
+
+def test_requests_with_random_members(start, raw, mode):
+    """Whatever a client sends, it is answered, and the nucleus goes on."""
+    random_values = random.Random(20240501)
+    nucleus = start(mode, {"a": {"b": 1}})
+    connection = raw(nucleus)
+    connection.handshake()
+    for stream in range(1, 1001):
+        names = random_values.sample(MEMBERS, random_values.randint(0, len(MEMBERS)))
+        request = {name: random_values.choice(VALUES) for name in names}
+        operation = random_values.choice(OPERATIONS)
+        connection.request(operation, request, stream)
+        while True:
+            answer = connection.receive()
+            assert answer is not None, (operation, request)
+            if answer.routing()[2] == stream:
+                break
+    assert sum(nucleus.counters()["operations"].values()) == 1000

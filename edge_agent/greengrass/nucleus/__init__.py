@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from edge_agent.greengrass.nucleus.control import send_command
-from edge_agent.greengrass.nucleus.server import LocalNucleus
+from edge_agent.greengrass.nucleus.local import LocalNucleus
 
 __all__ = ["LocalNucleus", "send_command"]
