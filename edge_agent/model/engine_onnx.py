@@ -30,7 +30,7 @@ class OnnxEngine:
     """One session with one input and one output buffer per head.
 
     Threads do not spin between calls: a spinning pool takes the cores from capture, from OpenCV and from the other
-    models, and the waiting it saves is shorter than a millisecond (docs/model-package.md).
+    models. With two threads on two busy cores, spinning made inference up to twice as slow, and the resize before it.
 
     Args:
         artifact: the ONNX file.
