@@ -45,7 +45,7 @@ class Inspector:
         self._spool = MemorySpool(settings.publish.spool)
         self._publisher = Publisher(self._spool, connect, settings.publish.topic, settings.publish.qos, clock)
         context = LaneContext(
-            socket=settings.socket_path, spool=self._spool, clock=clock, thing=thing, run=uuid.uuid4().hex
+            socket=settings.edge_agent_socket, spool=self._spool, clock=clock, thing=thing, run=uuid.uuid4().hex
         )
         self._lanes = [
             Lane(name, FolderCamera(lane.camera, clock), lane, context) for name, lane in settings.lanes.items()

@@ -6,14 +6,12 @@ import re
 from typing import Any, Dict, Literal, Mapping
 
 from edge_agent.config import Settings, convert, join
+from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.errors import ConfigError
 from edge_agent.greengrass.topics import publish_topic_problem
 from edge_agent.lane import LaneSettings
 
-#: The socket that AWS's Edge Agent and unmodified clients use (contract section 1.1), and our server by default.
-DEFAULT_SOCKET = "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"  # noqa: S108 - given by the contract
-
-_SOCKETS = {"open": DEFAULT_SOCKET, "aws": DEFAULT_SOCKET}
+_SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
 _LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -52,8 +50,8 @@ class InspectorSettings(Settings, frozen=True):
     publish: PublishSettings = PublishSettings()
 
     @property
-    def socket_path(self) -> str:
-        return self.socket.replace("unix:", "", 1) if self.socket else _SOCKETS[self.edge_agent]
+    def edge_agent_socket(self) -> str:
+        return self.socket or _SOCKETS[self.edge_agent]
 
 
 def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> InspectorSettings:

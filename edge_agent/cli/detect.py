@@ -15,9 +15,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from edge_agent.agent.settings import DEFAULT_SOCKET
 from edge_agent.cameras.decode import decode_image
 from edge_agent.clock import SystemClock
+from edge_agent.contract import AWS_SOCKET
 from edge_agent.detector import Detection, EdgeAgentClient, ModelSession
 from edge_agent.errors import DetectorError, EdgeAgentError, ImageError
 from edge_agent.overlay import draw_overlay
@@ -57,9 +57,7 @@ class _Row:
 
 @click.command()
 @click.option("--model", required=True, help="Name of the model component.")
-@click.option(
-    "--socket", default=DEFAULT_SOCKET, envvar="EDGE_AGENT_SOCKET", help="Of the Edge Agent.", show_default=True
-)
+@click.option("--socket", default=AWS_SOCKET, envvar="EDGE_AGENT_SOCKET", help="Of the Edge Agent.", show_default=True)
 @click.option("--overlay", type=click.Path(path_type=Path, file_okay=False), help="Write pictures with the mask here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -70,7 +68,7 @@ def detect(model: str, socket: str, overlay: Optional[Path], as_json: bool, imag
     """
     if overlay is not None:
         overlay.mkdir(parents=True, exist_ok=True)
-    client = EdgeAgentClient(socket.replace("unix:", "", 1), deadline_s=_DEADLINE_S)
+    client = EdgeAgentClient(socket, deadline_s=_DEADLINE_S)
     session = ModelSession(client, model, SystemClock())
     ring = Ring(1)
     try:

@@ -53,7 +53,7 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     settings = read_settings(data, subject, thing=thing)
     inspector = Inspector(settings, thing=thing, connect=IpcClient.connect, clock=SystemClock())
     inspectors.append(inspector)
-    _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.socket_path)
+    _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
     all_delivered = inspector.run(stop)
     _print_reports(inspectors)
     if not all_delivered:

@@ -13,8 +13,9 @@ import click
 
 from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
 from edge_agent.cli.signals import on_signals
+from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
+from edge_agent.server import ModelServer
 
-_DEFAULT_SOCKET = "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"  # noqa: S108 - the contract's path
 _GRACE_S = 10.0
 
 
@@ -30,11 +31,10 @@ _GRACE_S = 10.0
 @click.option(
     "--socket",
     "socket_path",
-    default=_DEFAULT_SOCKET,
-    show_default=True,
+    default="",
     envvar="EDGE_AGENT_SOCKET",
     show_envvar=True,
-    help="Unix socket to serve on; `unix:` in front of it is accepted.",
+    help=f"Unix socket to serve on.  [default: {OWN_SOCKET} and, unless another agent has it, {AWS_SOCKET}]",
 )
 @click.option(
     "--threads",
@@ -52,10 +52,12 @@ def serve(models: Path, socket_path: str, threads: Optional[int], log_level: str
     set_up_logging(log_level)
     stop = threading.Event()
     on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
-    # After the signals are set up: gRPC starts threads when it is imported.
-    from edge_agent.server import ModelServer
-
-    server = ModelServer(models, socket_path, threads or len(os.sched_getaffinity(0)))
+    server = ModelServer(
+        models,
+        socket_path or OWN_SOCKET,
+        threads or len(os.sched_getaffinity(0)),
+        second_socket="" if socket_path else AWS_SOCKET,
+    )
     server.start()
     stop.wait()
     server.stop(_GRACE_S)

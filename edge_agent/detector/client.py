@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, U
 
 import grpc
 
+from edge_agent.contract import MAX_MESSAGE_BYTES, VERSION_METADATA, socket_path
 from edge_agent.errors import (
     DetectorError,
     DetectorTimeoutError,
@@ -21,17 +22,11 @@ from edge_agent.frame import Placement
 from edge_agent.inspection import Anomaly
 from edge_agent.wire import edge_agent_pb2, edge_agent_pb2_grpc
 
-# gRPC's own limit of 4 MiB is below one 1080p frame; the contract's largest is 48 MiB.
-_MESSAGE_BYTES = 64 * 1024 * 1024
-
-#: Trailing metadata in which our server names the version of the model that made a result.
-VERSION_METADATA = "edge-agent-model-version"
-
 _MAX_VERSION = 64
 
 _OPTIONS = [
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # The server is on this machine: it is worth asking again soon after it went.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -86,14 +81,14 @@ class EdgeAgentClient:
     """One channel to one agent. Connects when first used, and again by itself; safe to use from several threads.
 
     Args:
-        socket: path of the agent's Unix socket.
+        socket: the agent's Unix socket, a path or AWS's form `unix:///tmp/x.sock`.
         deadline_s: seconds that one call may take.
     """
 
     def __init__(self, socket: str, *, deadline_s: float = 2.0) -> None:
-        self.socket = socket
+        self.socket = str(socket_path(socket))
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(f"unix:{socket}", options=_OPTIONS)
+        self._channel = grpc.insecure_channel(f"unix:{self.socket}", options=_OPTIONS)
         self._stub = edge_agent_pb2_grpc.EdgeAgentStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def list_models(self) -> List[ModelState]:

@@ -7,7 +7,6 @@ server.stop(grace=10)
 
 from __future__ import annotations
 
-from edge_agent.server.host import DEFAULT_SOCKET, ModelServer
-from edge_agent.server.service import TIMINGS_METADATA, VERSION_METADATA
+from edge_agent.server.host import ModelServer
 
-__all__ = ["DEFAULT_SOCKET", "TIMINGS_METADATA", "VERSION_METADATA", "ModelServer"]
+__all__ = ["ModelServer"]

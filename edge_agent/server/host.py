@@ -7,22 +7,17 @@ import threading
 import time
 from concurrent import futures
 from pathlib import Path
-from typing import Optional, Union
+from typing import List, Optional, Union
 
 import grpc
 
+from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
 from edge_agent.server.pixels import SegmentCache
 from edge_agent.server.registry import ModelRegistry
 from edge_agent.server.service import EdgeAgentService
 from edge_agent.server.socket_file import SocketFile
 from edge_agent.wire import edge_agent_pb2_grpc
-
-#: Where AWS's own agent listens.
-DEFAULT_SOCKET = "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"  # noqa: S108 - the contract's path
-
-# The largest image is 48 MiB; gRPC's own limit of 4 MiB is below one 1080p frame.
-_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # Calls answered at once, waiting ones included: enough for seven models with full queues. A call above it ends with
 # RESOURCE_EXHAUSTED, so no call ever waits unseen for a thread. Threads are made when they are first needed.
@@ -44,13 +39,15 @@ class ModelServer:
         models: the directory; see edge_agent.server.store.
         socket: path of the Unix socket; AWS's `unix:` in front of it is accepted.
         threads: for one inference.
+        second_socket: another path to serve on, unless another agent has it; empty for none.
     """
 
-    def __init__(self, models: Union[str, Path], socket: str = DEFAULT_SOCKET, threads: int = 1) -> None:
+    def __init__(self, models: Union[str, Path], socket: str, threads: int = 1, *, second_socket: str = "") -> None:
         if threads < 1:
             raise ValueError("a server needs at least one thread for an inference")
         self._models = Path(models)
-        self._socket = SocketFile(Path(_strip_scheme(socket)).absolute())
+        self._socket = SocketFile(socket_path(socket))
+        self._second = SocketFile(socket_path(second_socket)) if second_socket else None
         self._registry = ModelRegistry(self._models, threads=threads)
         self._segments = SegmentCache()
         self._service = EdgeAgentService(self._registry, self._segments)
@@ -73,12 +70,14 @@ class ModelServer:
             raise ServerError(str(self._models), "is no directory of models", "Create it, or choose another.")
         self._socket.claim()
         try:
+            self._claim_second()
             self._server = self._listen()
         except BaseException:
-            self._socket.release()
+            self._release()
             raise
         self._sweeper.start()
-        _log.info("serving %d models on %s", len(self._registry.list()), self.socket)
+        places = " and ".join(str(socket.path) for socket in self._sockets())
+        _log.info("serving %d models on %s", len(self._registry.list()), places)
 
     def stop(self, grace: float = 10.0) -> None:
         """Refuse new calls, let those in flight finish for up to `grace` seconds, and unload the models."""
@@ -86,32 +85,47 @@ class ModelServer:
             return
         self._stopping.set()
         deadline = time.monotonic() + grace
-        self._socket.remove()
+        for socket in self._sockets():
+            socket.remove()
         self._drain(self._server, grace)
         self._registry.close(max(0.0, deadline - time.monotonic()))
         self._sweeper.join()
         self._segments.close()
-        self._socket.release()
+        self._release()
+
+    def _sockets(self) -> List[SocketFile]:
+        return [self._socket] if self._second is None else [self._socket, self._second]
+
+    def _release(self) -> None:
+        for socket in self._sockets():
+            socket.release()
+
+    def _claim_second(self) -> None:
+        if self._second is None:
+            return
+        try:
+            self._second.claim()
+        except ServerError as error:
+            # AWS's agent, most likely: its clients stay with it, and ours find the first socket.
+            _log.warning("not serving on the second socket: %s", error)
+            self._second = None
 
     def _listen(self) -> grpc.Server:
         server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=_MAX_CALLS, thread_name_prefix="call"),
             maximum_concurrent_rpcs=_MAX_CALLS,
             options=[
-                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-                ("grpc.max_send_message_length", _MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ],
         )
         edge_agent_pb2_grpc.add_EdgeAgentServicer_to_server(self._service, server)  # type: ignore[no-untyped-call] # generated
-        try:
-            bound = server.add_insecure_port(f"unix:{self._socket.private}")
-        except RuntimeError as error:
-            raise ServerError(self.socket, f"cannot be bound ({error})") from error
-        if not bound:
-            raise ServerError(self.socket, "cannot be bound")
+        for socket in self._sockets():
+            _bind(server, socket)
         server.start()
         try:
-            self._socket.place()
+            for socket in self._sockets():
+                socket.place()
         except ServerError:
             server.stop(None).wait()
             raise
@@ -130,6 +144,10 @@ class ModelServer:
             self._segments.sweep()
 
 
-def _strip_scheme(socket: str) -> str:
-    """A path from AWS's form `unix:///tmp/x.sock`, or from a plain path."""
-    return socket[len("unix:") :] if socket.startswith("unix:") else socket
+def _bind(server: grpc.Server, socket: SocketFile) -> None:
+    try:
+        bound = server.add_insecure_port(f"unix:{socket.private}")
+    except RuntimeError as error:
+        raise ServerError(str(socket.path), f"cannot be bound ({error})") from error
+    if not bound:
+        raise ServerError(str(socket.path), "cannot be bound")

@@ -9,6 +9,7 @@ from typing import Any, Callable, NoReturn, TypeVar
 
 import grpc
 
+from edge_agent.contract import TIMINGS_METADATA, VERSION_METADATA
 from edge_agent.errors import EdgeAgentError
 from edge_agent.model import Verdict
 from edge_agent.server.pixels import SegmentCache, check_bitmap, image_of, mask_target
@@ -17,10 +18,6 @@ from edge_agent.server.registry import ModelDescription, ModelRegistry
 from edge_agent.server.slot import ModelSlot
 from edge_agent.wire import edge_agent_pb2 as wire
 from edge_agent.wire import edge_agent_pb2_grpc
-
-#: Trailing metadata of DetectAnomalies: the version of the model that decided, and milliseconds by stage.
-VERSION_METADATA = "edge-agent-model-version"
-TIMINGS_METADATA = "edge-agent-timings"
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ import pytest
 from server.conftest import LARGE, Client, byte_request
 from support.packages import make_package
 
+from edge_agent.contract import TIMINGS_METADATA, VERSION_METADATA
 from edge_agent.model import load_model, open_package
-from edge_agent.server import TIMINGS_METADATA, VERSION_METADATA, ModelServer
+from edge_agent.server import ModelServer
 from edge_agent.server.slot import MAX_WAITING
 from edge_agent.wire import edge_agent_pb2 as wire
 

@@ -51,6 +51,29 @@ def test_a_second_server_is_refused_and_the_first_serves_on(server: ModelServer,
     assert len(client.models()) == 1
 
 
+def test_the_second_socket_serves_too_and_goes_with_the_first(models: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "own.sock", tmp_path / "theirs.sock"
+    server = ModelServer(models, str(first), threads=1, second_socket=str(second))
+    server.start()
+    for path in (first, second):
+        client = Client(str(path))
+        assert len(client.models()) == 1
+        client.close()
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o660
+    server.stop(1)
+    assert not list(tmp_path.glob("*.sock*"))
+
+
+def test_a_second_socket_that_another_agent_has_is_left_to_it(
+    server: ModelServer, models: Path, client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ModelServer(models, str(tmp_path / "own.sock"), threads=1, second_socket=server.socket)
+    other.start()
+    other.stop(1)
+    assert "not serving on the second socket" in caplog.text
+    assert len(client.models()) == 1
+
+
 def test_a_foreign_agent_that_knows_no_lock_is_noticed(models: Path, socket_path: str) -> None:
     with socket.socket(socket.AF_UNIX) as foreign:
         foreign.bind(socket_path)

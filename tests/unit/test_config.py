@@ -20,7 +20,7 @@ def test_defaults_are_filled_in_and_the_thing_goes_into_the_topic() -> None:
     settings = _read({"lanes": {"line-1": LANE}, "accessControl": {"ignored": {}}})
     assert settings.publish.topic == "edge-agent/press-7/inspections"
     assert settings.publish.qos == 1
-    assert settings.socket_path == "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"
+    assert settings.edge_agent_socket == "/tmp/com.edgeagent.ModelServer.sock"
     assert settings.lanes["line-1"].camera.watch is True
 
 
@@ -67,6 +67,18 @@ def test_what_is_wrong_is_named_with_its_path(data: Dict[str, Any], words: "list
         _read(data)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "socket"),
+    [
+        ({"edge_agent": "aws"}, "/tmp/aws.iot.lookoutvision.EdgeAgent.sock"),
+        ({"edge_agent": "open", "socket": ""}, "/tmp/com.edgeagent.ModelServer.sock"),
+        ({"edge_agent": "aws", "socket": "/run/other.sock"}, "/run/other.sock"),
+    ],
+)
+def test_the_choice_of_edge_agent_chooses_its_socket(keys: Dict[str, Any], socket: str) -> None:
+    assert _read({"lanes": {"a": LANE}, **keys}).edge_agent_socket == socket
 
 
 def test_seven_slashes_are_allowed() -> None:
