@@ -9,6 +9,9 @@ from typing import Any, Dict, Iterator, Set
 
 import pytest
 
+# As edge_agent.detector.client does, for the tests that open channels without it and start processes.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 CHECKOUT = Path(__file__).parents[1]
 
 _NUCLEUS_VARIABLES = (

@@ -17,7 +17,6 @@ from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.server import ModelServer
 
 _GRACE_S = 10.0
-_STEP_S = 0.5
 
 
 @click.command()
@@ -60,9 +59,7 @@ def serve(models: Path, socket_path: str, threads: Optional[int], log_level: str
         second_socket="" if socket_path else AWS_SOCKET,
     )
     server.start()
-    # In steps: a signal that comes just before a wait begins is seen by Python only when that wait has ended.
-    while not stop.wait(_STEP_S):
-        pass
+    stop.wait()
     server.stop(_GRACE_S)
     # All is closed and removed. An ordinary exit would also take gRPC's own threads down, for which gRPC 1.70 was seen
     # to need ten seconds once in twenty times, and would wait for a model that is still loading.

@@ -1,25 +1,30 @@
 """Signals on a thread of their own.
 
-A Python signal handler runs in the middle of whatever the main thread does, so it may not take a lock. Here the handler
-only puts the signal into a SimpleQueue, which may be done at any moment, and a thread does the rest.
+A Python signal handler runs on the main thread alone, in the middle of what it does, so it may not take a lock; and a
+main thread that is just about to block misses it until something else wakes it. The interpreter's wake-up pipe has
+neither fault: a thread reads the signals from it and may do anything.
 """
 
 from __future__ import annotations
 
-import queue
+import os
 import signal
 import threading
 from typing import Callable, Mapping
 
 
 def on_signals(actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
-    """Call the action of each signal that comes, one after the other. To be called on the main thread."""
-    arrived: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
+    """Call the action of each signal that comes, one after the other. To be called once, on the main thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
 
     def serve() -> None:
         while True:
-            actions[arrived.get()]()
+            for number in os.read(reader, 64):
+                actions[signal.Signals(number)]()
 
     threading.Thread(target=serve, name="signals", daemon=True).start()
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in actions:
-        signal.signal(number, lambda received, _frame: arrived.put(signal.Signals(received)))
+        # What it does is done by the thread; without a handler the interpreter would not write to the pipe.
+        signal.signal(number, lambda _number, _frame: None)

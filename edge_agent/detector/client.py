@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type, Union
+
+# gRPC's fork handlers serve children that go on with gRPC. Ours start another program at once, and the handlers of
+# gRPC 1.70 were seen to abort the process then. To be set before gRPC is loaded.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 
@@ -27,11 +33,7 @@ _MAX_VERSION = 64
 _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # The server is on this machine: it is worth asking again soon after it went.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A channel of its own: one client's back-off must not hold up another's.
+    # A new channel must connect anew, not wait for the back-off of the one before it.
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
@@ -77,8 +79,16 @@ class Detection:
     model_version: Optional[str]
 
 
+class _Connection(NamedTuple):
+    channel: Any
+    stub: Any
+
+
 class EdgeAgentClient:
-    """One channel to one agent. Connects when first used, and again by itself; safe to use from several threads.
+    """Calls to one agent. Connects when first used, and again by itself; safe to use from several threads.
+
+    After a connection was lost, the next call opens another channel: gRPC 1.70 was seen never to come back on the old
+    one, because nothing reads from its new connection while every call fails at once.
 
     Args:
         socket: the agent's Unix socket, a path or AWS's form `unix:///tmp/x.sock`.
@@ -88,16 +98,18 @@ class EdgeAgentClient:
     def __init__(self, socket: str, *, deadline_s: float = 2.0) -> None:
         self.socket = str(socket_path(socket))
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(f"unix:{self.socket}", options=_OPTIONS)
-        self._stub = edge_agent_pb2_grpc.EdgeAgentStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._lock = threading.Lock()
+        self._connection: Optional[_Connection] = None
+        self._closed = False
 
     def list_models(self) -> List[ModelState]:
-        reply = self._call("all models", self._stub.ListModels, edge_agent_pb2.ListModelsRequest())
-        return [_state(model) for model in reply.models]
+        reply = self._call("all models", "ListModels", edge_agent_pb2.ListModelsRequest())
+        return [_state(model) for model in reply[0].models]
 
     def describe(self, model: str) -> ModelState:
         request = edge_agent_pb2.DescribeModelRequest(model_component=model)
-        return _state(self._call(model, self._stub.DescribeModel, request).model_description)
+        reply, _call = self._call(model, "DescribeModel", request)
+        return _state(reply.model_description)
 
     def start(self, model: str) -> None:
         """Ask for a start; the model is RUNNING some time later.
@@ -105,7 +117,7 @@ class EdgeAgentClient:
         Raises:
             ModelNotRunningError: it is neither STOPPED nor FAILED.
         """
-        self._call(model, self._stub.StartModel, edge_agent_pb2.StartModelRequest(model_component=model))
+        self._call(model, "StartModel", edge_agent_pb2.StartModelRequest(model_component=model))
 
     def detect(
         self,
@@ -138,20 +150,45 @@ class EdgeAgentClient:
         request = edge_agent_pb2.DetectAnomaliesRequest(model_component=model, bitmap=bitmap)
         if mask is not None:
             request.anomaly_mask_params.shared_memory_handle.CopyFrom(_handle(mask))
-        reply, call = self._call(model, self._stub.DetectAnomalies.with_call, request)
+        reply, call = self._call(model, "DetectAnomalies", request)
         return _detection(model, reply.detect_anomaly_result, call.trailing_metadata() or ())
 
     def close(self) -> None:
-        self._channel.close()
+        """Calls that come later fail as ServerUnavailableError."""
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.channel.close()
 
-    def _call(self, model: str, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, model: str, method: str, request: Any) -> Any:
+        """The reply and its call, which has the metadata."""
+        connection = self._connect(model)
         try:
-            return method(request, timeout=self._deadline_s)
+            return getattr(connection.stub, method).with_call(request, timeout=self._deadline_s)
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                self._forget(connection)
             self._raise(model, error)
         except ValueError as error:
-            # grpc's word for a channel that was closed by another thread.
-            raise ServerUnavailableError(model, "the client is closed") from error
+            # grpc's word for a channel that another thread closed.
+            raise ServerUnavailableError(model, "the connection to the Edge Agent was closed") from error
+
+    def _connect(self, model: str) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise ServerUnavailableError(model, "the client is closed")
+            if self._connection is None:
+                channel = grpc.insecure_channel(f"unix:{self.socket}", options=_OPTIONS)
+                stub = edge_agent_pb2_grpc.EdgeAgentStub(channel)  # type: ignore[no-untyped-call] # generated
+                self._connection = _Connection(channel, stub)
+            return self._connection
+
+    def _forget(self, connection: _Connection) -> None:
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+        connection.channel.close()
 
     def _raise(self, model: str, error: grpc.RpcError) -> NoReturn:
         code, details = error.code(), (error.details() or "").strip()
