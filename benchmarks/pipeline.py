@@ -161,13 +161,15 @@ def _frames(width: int, height: int) -> List[Pixels]:
     return [np.asarray(Image.fromarray(part).resize((width, height))) for part in parts]
 
 
-def _measure(name: str, size: str, store: Path, socket: str, count: int, threads: int) -> Dict[str, Any]:
+def _measure(
+    name: str, size: str, store: Path, socket: str, *, count: int, rounds: int, threads: int
+) -> Dict[str, Any]:
     frames = _frames(*SIZES[size])
     bare: List[float] = []
     added: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
     rates: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
-    share = max(2, count // _ROUNDS)
-    for _ in range(_ROUNDS):
+    share = max(2, count // rounds)
+    for _ in range(rounds):
         bare += _bare(store, name, frames, share, threads)
         for transport in TRANSPORTS:
             latencies, _rate = _path(name, frames, share, transport, socket, one_at_a_time=True)
@@ -188,9 +190,10 @@ def _measure(name: str, size: str, store: Path, socket: str, count: int, threads
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of the frames, for a look")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the frames in one round, for a look")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
+    rounds = 1 if options.quick else _ROUNDS
     names = {f"bench-{size}": shape for size, shape in SIZES.items()}
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
         store = Path(scratch) / "models"
@@ -208,7 +211,9 @@ def main() -> None:
             results = {}
             for size in SIZES:
                 count = _FRAMES[size] // 5 if options.quick else _FRAMES[size]
-                results[size] = _measure(f"bench-{size}", size, store, socket, count, options.threads)
+                results[size] = _measure(
+                    f"bench-{size}", size, store, socket, count=count, rounds=rounds, threads=options.threads
+                )
         finally:
             nucleus.stop()
             server.stop()
@@ -221,7 +226,7 @@ def main() -> None:
     settings = {
         "threads": options.threads,
         "quick": options.quick,
-        "rounds": _ROUNDS,
+        "rounds": rounds,
         "frames": {size: _FRAMES[size] // (5 if options.quick else 1) for size in SIZES},
         "model": sample.MODEL_NAME,
     }

@@ -1,0 +1,38 @@
+"""Each benchmark runs in its quick form and prints what it promises. What the figures are is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def _quick(name: str) -> Dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed: Dict[str, Any] = json.loads(done.stdout)
+    assert set(printed) == {"machine", "settings", "figures"}
+    assert {"cpu", "cores", "python", "packages"} <= set(printed["machine"])
+    return printed["figures"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pipeline() -> None:
+    figures = _quick("pipeline")
+    for transport in ("shm", "bytes"):
+        for size in ("vga", "1080p", "12mp"):
+            assert figures["ratio"][transport][size] > 0
+            assert set(figures["added_ms"][transport][size]) == {"p50", "p99"}

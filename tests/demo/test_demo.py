@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+import jsonschema
+
+
+def _demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "edge_agent", "demo", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_the_demo_inspects_publishes_and_adds_up(tmp_path: Path, inspection_schema: Dict[str, Any]) -> None:
+    keep = tmp_path / "kept"
+    done = _demo("--frames", "15", "--rate", "20", "--keep", str(keep), "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["frames"] == summary["inspected"] == summary["published"] == 15
+    assert 0 < summary["anomalous"] < 15
+    assert summary["agreement"] >= 0.9
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert summary["accounting"]["balanced"]
+    assert summary["accounting"]["delivered"] == 15
+    messages = [json.loads(line)["payload"] for line in (keep / "record.jsonl").read_text().splitlines()]
+    for message in messages:
+        jsonschema.validate(message, inspection_schema)
+    assert len(list((keep / "images").iterdir())) == 15
+
+
+def test_the_demo_tells_a_person_what_it_found() -> None:
+    done = _demo("--frames", "5", "--rate", "20")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("part-0000") == 5
+    for words in ("anomalous parts found", "capture to nucleus", "captured 5 = inspected 5"):
+        assert words in done.stdout
+
+
+def test_a_folder_with_an_earlier_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.png").write_text("precious")
+    done = _demo("--frames", "2", "--keep", str(tmp_path))
+    assert done.returncode == 1
+    assert "holds an earlier demo" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "images" / "mine.png").read_text() == "precious"

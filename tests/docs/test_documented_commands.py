@@ -1,0 +1,188 @@
+"""Every command in README.md and docs/ is run, here or by the test that is named; none can be added unnoticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, Tuple
+
+import pytest
+import yaml
+from PIL import Image
+
+from edge_agent.sample import render_part
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+# A line of a code block that begins like this is a command; anything else there is output, data or a picture.
+_COMMAND = re.compile(r"^(venv/bin/|edge-agent |scripts/|python |python3 |pip |\. |sudo |aws |mosquitto|git )")
+
+# Commands of another program's world, and those that other tests run.
+ELSEWHERE: Dict[str, str] = {
+    r"scripts/demo": "tests/demo/test_demo.py runs the verb; the script only sets up and calls it",
+    r"scripts/test( |$)": "it is what runs this test",
+    r"scripts/check": "scripts/test runs it",
+    r"scripts/faults": "tests/faults runs each experiment in its short form",
+    r"scripts/build_components": "tests/recipe/test_component_build.py",
+    r"python -m benchmarks": "tests/benchmarks runs each in its quick form",
+    r"edge-agent train": "tests/training",
+    r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
+    r"mosquitto": "tests/greengrass/test_nucleus_broker.py",
+    r"edge-agent nucleus .*--broker": "tests/greengrass/test_nucleus_broker.py",
+    r"sudo ": "needs a core device",
+    r"aws ": "needs an AWS account",
+}
+
+
+def _commands() -> Iterator[Tuple[str, str]]:
+    """(page, command): lines of code blocks, continued lines joined."""
+    for page in PAGES:
+        fenced, pending = False, ""
+        for line in page.read_text().splitlines():
+            if line.lstrip().startswith("```"):
+                fenced = not fenced
+                continue
+            if not (fenced or line.startswith("    ")):
+                continue
+            text = pending + line.strip()
+            pending = ""
+            if text.endswith("\\") and _COMMAND.match(text):
+                pending = text[:-1]
+                continue
+            text = re.sub(r"\s+# .*$", "", text)
+            if _COMMAND.match(text):
+                yield page.name, text
+
+
+COMMANDS = list(_commands())
+SYNOPSIS = re.compile(r"\[--|DIR|FILE|COMMAND$")
+
+
+def _is_run_here(command: str) -> bool:
+    return not any(re.match(f"(venv/bin/)?{pattern}", command) for pattern in ELSEWHERE) and not SYNOPSIS.search(
+        command
+    )
+
+
+def test_the_pages_have_commands_and_each_is_accounted_for() -> None:
+    assert len(COMMANDS) > 20
+    verbs = {"serve", "detect", "nucleus", "nucleus-control", "run"}
+    here = [command for _, command in COMMANDS if _is_run_here(command)]
+    assert {command.split()[1] for command in here if "edge-agent" in command} == verbs
+    strangers = [c for c in here if not re.match(r"(venv/bin/)?edge-agent |\. \./", c)]
+    assert strangers == [], "neither run here nor listed in ELSEWHERE"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Path:
+    """A directory with what the commands expect, and edge-agent on the PATH."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "edge-agent"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_agent "$@"\n')
+    program.chmod(0o755)
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed, defect in enumerate((None, "scratch", None)):
+        Image.fromarray(render_part(seed, defect=defect).image).save(images / f"{seed}.png")
+    (images / "1.png").rename(tmp_path / "PICTURE.png")
+    page = (CHECKOUT / "docs" / "configuration.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    settings = yaml.safe_load(next(block for block in blocks if "lanes" in block))
+    settings["socket"] = str(tmp_path / "edge-agent.sock")
+    settings["lanes"]["line-1"]["camera"].update(path=str(images), watch=False)
+    for name in ("inspector.yaml", "line.yaml"):
+        (tmp_path / name).write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def _adapted(command: str, sandbox: Path) -> str:
+    """The same command with this machine's paths."""
+    text = command.replace("venv/bin/", "").replace("/tmp/", f"{sandbox}/")
+    for path in ("edge_agent/sample/models", "recipe/inspector.yaml"):
+        text = text.replace(path, str(CHECKOUT / path))
+    return text
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(20)
+
+
+def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _socket_of(command: str) -> Path:
+    match = re.search(r"--socket (\S+)", command)
+    assert match is not None, command
+    return Path(match.group(1))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", ["README.md", "nucleus.md"])
+def test_the_commands_of_a_page_run_in_their_order(page: str, sandbox: Path) -> None:
+    """Serve and nucleus in the background, as in a terminal of their own; every other one to its end."""
+    environment = {**os.environ, "PATH": f"{sandbox / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
+    background: List["subprocess.Popen[bytes]"] = []
+    sourced = ""
+    commands = [_adapted(c, sandbox) for p, c in COMMANDS if p == page and _is_run_here(c)]
+    if page == "nucleus.md":
+        # This page's inspector needs the server that the first page starts.
+        commands.insert(
+            0, f"edge-agent serve --models {CHECKOUT}/edge_agent/sample/models --socket {sandbox}/edge-agent.sock"
+        )
+    try:
+        for command in commands:
+            if command.startswith(". "):
+                sourced = f"{command} && "
+            elif re.match(r"edge-agent (serve|nucleus) ", command):
+                process = subprocess.Popen(
+                    ["/bin/sh", "-c", f"exec {command}"], cwd=sandbox, env=environment, start_new_session=True
+                )
+                background.append(process)
+                _wait_for(_socket_of(command), process)
+            else:
+                done = subprocess.run(
+                    ["/bin/sh", "-c", sourced + command],
+                    cwd=sandbox,
+                    env=environment,
+                    timeout=90,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    finally:
+        for process in reversed(background):
+            _stop(process)
+    if page == "README.md":
+        assert (sandbox / "overlays" / "PICTURE.png.overlay.png").is_file()
+        assert len((sandbox / "record.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_documented_message_is_valid(inspection_schema: Dict[str, object]) -> None:
+    import jsonschema
+
+    page = (CHECKOUT / "docs" / "inspection.md").read_text()
+    jsonschema.validate(json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0]), inspection_schema)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
