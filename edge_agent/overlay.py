@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from edge_agent.frame import Pixels
@@ -40,7 +41,7 @@ def draw_overlay(pixels: Pixels, mask: Pixels, anomalies: Sequence[Anomaly], *, 
     return drawn
 
 
-def _shrunk(area: np.ndarray) -> np.ndarray:
+def _shrunk(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """`area` without the pixels at its border, two deep."""
     for _ in range(2):
         padded = np.pad(area, 1)

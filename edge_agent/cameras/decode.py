@@ -31,7 +31,9 @@ def decode_image(path: Path, reserve: Reserve) -> Pixels:
     try:
         with Image.open(path) as image:
             _check_size(path, image.size)
-            rgb = _to_rgb(path, ImageOps.exif_transpose(image), image.format)
+            file_format = image.format
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb = _to_rgb(path, image, file_format)
             pixels = reserve(rgb.height, rgb.width)
             pixels[...] = np.asarray(rgb)
             return pixels
