@@ -233,3 +233,20 @@ def test_detect_prints_a_table_and_names_a_missing_server_or_model(server: Model
     for words, stderr in results.items():
         assert words in stderr
         assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("mode", ["classic", "lite"])
+def test_the_shipped_recipe_and_one_merged_lane_are_all_it_needs(
+    tmp_path: Path, server: ModelServer, images: Path, mode: str
+) -> None:
+    recipe = Path(__file__).parents[2] / "recipe" / "inspector.yaml"
+    record = tmp_path / "record.jsonl"
+    camera = {"type": "folder", "path": str(images), "watch": False}
+    with LocalNucleus(tmp_path / "gg.sock", recipe=recipe, mode=mode, thing="press-7", record=record) as nucleus:
+        # What a deployment's configurationUpdate does.
+        nucleus.configure({"socket": server.socket, "lanes": {"line-1": {"model": MODEL, "camera": camera}}})
+        done = _run("run", **nucleus.environment())
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [line["topic"] for line in lines] == ["edge-agent/press-7/inspections"] * 2
+    assert [line["qos"] for line in lines] == [1, 1]
