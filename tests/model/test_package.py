@@ -128,7 +128,8 @@ def test_a_header_that_claims_a_better_ratio_is_torn(tmp_path: Path, temporary: 
     central = data.index(b"PK\x01\x02")
     data[central + 20 : central + 24] = struct.pack("<I", 1024 * 1024)
     path.write_bytes(data)
-    with pytest.raises(PackageError, match=r"cannot be unpacked \(EOFError\)"):
+    # Newer Pythons, and older ones that distributions patched, notice it before they read.
+    with pytest.raises(PackageError, match=r"cannot be unpacked \((EOFError|Overlapped entries.*)\)"):
         open_package(path)
     assert not list(temporary.iterdir())
 
