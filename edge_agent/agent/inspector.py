@@ -52,7 +52,12 @@ class Inspector:
         ]
 
     def run(self, stop: threading.Event) -> bool:
-        """Inspect until every camera is at its end or `stop` is set; true when every inspection was delivered."""
+        """Inspect until every camera is at its end or `stop` is set.
+
+        Returns:
+            Whether all is well: every inspection was delivered and no lane was stopped by a fault of ours. A publisher
+            stopped by one ends the run at once: the nucleus starts a new one.
+        """
         swept = sweep()
         if swept:
             _log.info("unlinked %d shared-memory segments that a killed inspector left", len(swept))
@@ -60,7 +65,7 @@ class Inspector:
         for lane in self._lanes:
             lane.start()
         while not all(lane.finished() for lane in self._lanes):
-            if self._clock.wait(stop, _LOOK_S):
+            if self._clock.wait(stop, _LOOK_S) or self._publisher.faulty():
                 break
         for lane in self._lanes:
             lane.stop()
@@ -70,7 +75,8 @@ class Inspector:
         self._publisher.close(_DRAIN_S)
         # The spool is memory: what is still in it goes with this process.
         self._spool.expire_all("lost_at_exit")
-        return all(not snapshot.expired for snapshot in self.accounting().values())
+        all_delivered = all(not snapshot.expired for snapshot in self.accounting().values())
+        return all_delivered and not self._publisher.faulty() and not any(lane.faulty() for lane in self._lanes)
 
     def accounting(self) -> Dict[str, AccountingSnapshot]:
         """One consistent reading for each lane, by its name."""
@@ -84,6 +90,6 @@ class Inspector:
         started_ns = self._clock.monotonic_ns()
         while any(snapshot.spooled for snapshot in self.accounting().values()):
             waited = (self._clock.monotonic_ns() - started_ns) / 1e9
-            if waited > (_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S):
+            if self._publisher.faulty() or waited > (_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S):
                 return
             self._clock.wait(threading.Event(), 0.02)

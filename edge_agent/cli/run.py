@@ -54,10 +54,11 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     inspector = Inspector(settings, thing=thing, connect=IpcClient.connect, clock=SystemClock())
     inspectors.append(inspector)
     _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
-    all_delivered = inspector.run(stop)
+    well = inspector.run(stop)
     _print_reports(inspectors)
-    if not all_delivered:
-        click.echo("error: some inspections were not delivered; `expired` in the accounting counts them", err=True)
+    if not well:
+        words = "some inspections were not delivered (`expired` in the accounting), or a lane stopped; see the log"
+        click.echo(f"error: {words}", err=True)
         sys.exit(1)
 
 

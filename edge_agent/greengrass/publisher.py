@@ -41,6 +41,7 @@ class Publisher:
         self._clock = clock
         self._client: Optional[IotCore] = None
         self._stop = threading.Event()
+        self._faulty = threading.Event()
         self._backoff = Backoff()
         self._outage = Outage(_log, f"publishing to {topic}")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -48,17 +49,25 @@ class Publisher:
     def start(self) -> None:
         self._thread.start()
 
+    def faulty(self) -> bool:
+        """Whether a fault of ours stopped it; the log has the traceback."""
+        return self._faulty.is_set()
+
     def close(self, timeout: float) -> None:
         """End after the message at hand; what is not delivered stays in the spool."""
         self._stop.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            receipt = self._spool.take(_LOOK_S)
-            if receipt is not None:
-                self._deliver(receipt)
-        self._disconnect()
+        try:
+            while not self._stop.is_set():
+                receipt = self._spool.take(_LOOK_S)
+                if receipt is not None:
+                    self._deliver(receipt)
+            self._disconnect()
+        except Exception:  # noqa: BLE001 - a publisher that died unseen would lose every inspection from then on
+            _log.exception("publishing to %s: stopped by an internal error", self._topic)
+            self._faulty.set()
 
     def _deliver(self, receipt: Receipt) -> None:
         while True:

@@ -76,6 +76,7 @@ class Lane:
     def __init__(self, name: str, camera: Camera, settings: LaneSettings, context: LaneContext) -> None:
         self.name = name
         self.accounting = Accounting()
+        self._faulty = threading.Event()
         self._stop = threading.Event()
         self._frames: queue.Queue[Optional[Frame]] = queue.Queue(maxsize=1)
         self._ring = Ring(_SLOTS)
@@ -108,6 +109,10 @@ class Lane:
     def finished(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 
+    def faulty(self) -> bool:
+        """Whether a fault of ours stopped it; the log has the traceback."""
+        return self._faulty.is_set()
+
     def close(self, timeout: float) -> None:
         """Stop, wait at most `timeout` seconds for each thread, count what is left, unlink the ring."""
         self.stop()
@@ -127,4 +132,5 @@ class Lane:
             run()
         except Exception:  # noqa: BLE001 - whatever it is, the other lanes go on
             _log.exception("lane %s: stopped by an internal error", self.name)
+            self._faulty.set()
             self._stop.set()
