@@ -49,7 +49,7 @@ def main() -> None:
     Exit codes: 0 well, 1 failed, 2 wrong arguments or configuration, 130 interrupted.
     """
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="edge-agent", standalone_mode=False)
     except ConfigError as error:
         _fail(str(error), 2)
     except EdgeAgentError as error:
