@@ -13,11 +13,11 @@ import grpc
 
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
+from edge_agent.server.methods import methods_of
 from edge_agent.server.pixels import SegmentCache
 from edge_agent.server.registry import ModelRegistry
 from edge_agent.server.service import EdgeAgentService
 from edge_agent.server.socket_file import SocketFile
-from edge_agent.wire import edge_agent_pb2_grpc
 
 # Calls answered at once, waiting ones included: enough for seven models with full queues. A call above it ends with
 # RESOURCE_EXHAUSTED, so no call ever waits unseen for a thread. Threads are made when they are first needed.
@@ -119,7 +119,7 @@ class ModelServer:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ],
         )
-        edge_agent_pb2_grpc.add_EdgeAgentServicer_to_server(self._service, server)  # type: ignore[no-untyped-call] # generated
+        server.add_generic_rpc_handlers((methods_of(self._service),))
         for socket in self._sockets():
             _bind(server, socket)
         server.start()

@@ -21,6 +21,9 @@ from edge_agent.wire import edge_agent_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
+# Details travel percent-encoded, up to twelve bytes a character, in metadata of which a client accepts 8 KiB.
+_MAX_DETAILS = 600
+
 Reply = TypeVar("Reply")
 
 
@@ -108,6 +111,10 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
+    if len(details) > _MAX_DETAILS:
+        # A client's own name, most likely, in the middle of a sentence.
+        half = _MAX_DETAILS // 2
+        details = f"{details[:half]} ... {details[-half:]}"
     context.abort(code, details)
     raise AssertionError("abort raises")
 

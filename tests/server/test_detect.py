@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any, List
 
@@ -92,33 +91,6 @@ def test_shared_memory_both_ways(running: Client, segment: Any, slash: str) -> N
     assert mask.read(240 * 320 * 3, 64) == by_bytes.anomaly_mask.byte_data
     assert mask.read(64) == bytes(64)
     assert result.confidence == by_bytes.confidence
-
-
-def test_one_segment_may_hold_image_and_mask(running: Client, segment: Any) -> None:
-    pixels = picture()
-    both = segment(2 * pixels.nbytes)
-    both.write(pixels.tobytes())
-    request = shm_request(
-        "bolts", pixels.shape, handle_of(both, pixels.nbytes), handle_of(both, pixels.nbytes, pixels.nbytes)
-    )
-    running.send(request)
-    assert both.read(pixels.nbytes) == pixels.tobytes()
-    assert both.read(pixels.nbytes, pixels.nbytes) == running.detect("bolts", pixels).anomaly_mask.byte_data
-
-
-def test_a_segment_of_pythons_own_survives_the_call(running: Client) -> None:
-    pixels = picture()
-    segment = shared_memory.SharedMemory(create=True, size=pixels.nbytes)
-    try:
-        segment.buf[:] = pixels.tobytes()
-        handle = wire.SharedMemoryHandle(name=segment.name, size=segment.size)
-        result = running.send(shm_request("bolts", pixels.shape, handle)).detect_anomaly_result
-        assert result.is_anomalous
-        assert result.anomaly_mask.WhichOneof("data") == "byte_data"
-        assert bytes(segment.buf) == pixels.tobytes()
-    finally:
-        segment.close()
-        segment.unlink()
 
 
 def test_a_recreated_and_a_resized_segment_are_seen_anew(running: Client, segment: Any) -> None:
@@ -259,14 +231,6 @@ def test_metadata_names_version_and_timings(running: Client) -> None:
     assert len(stages) == 4
     assert all(stage >= 0 for stage in stages)
     assert stages[2] > 0
-
-
-def test_a_channel_per_image_without_a_deadline(running: Client, server: ModelServer) -> None:
-    del running
-    for _ in range(5):
-        client = Client(server.socket)
-        assert client.stub.DetectAnomalies(byte_request("bolts", picture())).detect_anomaly_result.is_anomalous
-        client.close()
 
 
 @pytest.fixture

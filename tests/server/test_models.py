@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from support.packages import make_package, zip_package
 
-from edge_agent.server import ModelServer
 from edge_agent.wire import edge_agent_pb2 as wire
 
 GREY = np.full((96, 128, 3), 128, dtype=np.uint8)
@@ -34,18 +33,6 @@ def test_a_deployed_model_is_stopped_and_goes_through_its_states(client: Any, re
     client.start_and_wait("bolts")
 
 
-def test_start_returns_before_the_model_runs(models: Path, client: Any, refused: Any) -> None:
-    make_package(models / "slow", size=(256, 256), work=60)
-    assert client.start("slow") == wire.STARTING
-    with refused("FAILED_PRECONDITION", "slow: StartModel needs it STOPPED or FAILED; its state is STARTING"):
-        client.start("slow")
-    with refused("FAILED_PRECONDITION", "slow: DetectAnomalies needs it RUNNING; its state is STARTING"):
-        client.detect("slow", GREY)
-    with refused("FAILED_PRECONDITION", "slow: StopModel needs it RUNNING; its state is STARTING"):
-        client.stop("slow")
-    client.wait("slow", wire.RUNNING)
-
-
 @pytest.mark.parametrize("call", ["describe", "start", "stop"])
 def test_names(client: Any, refused: Any, call: str) -> None:
     with refused("INVALID_ARGUMENT", "model_component"):
@@ -53,13 +40,6 @@ def test_names(client: Any, refused: Any, call: str) -> None:
     for name in ("nuts", "../models/bolts", "/etc", "bolts/mochi", "bolts\n"):
         with refused("NOT_FOUND", "no model component of this name"):
             getattr(client, call)(name)
-
-
-def test_detect_names(client: Any, refused: Any) -> None:
-    with refused("INVALID_ARGUMENT", "model_component"):
-        client.detect("", GREY)
-    with refused("NOT_FOUND", "nuts"):
-        client.detect("nuts", GREY)
 
 
 def test_list_finds_directories_and_zips_as_they_come(models: Path, client: Any) -> None:
@@ -161,10 +141,3 @@ def test_one_line_for_each_change_of_state(
         client.detect("bolts", GREY)
         client.stop("bolts")
     assert caplog.messages == ["bolts: STARTING", "bolts: RUNNING", "bolts: STOPPING", "bolts: STOPPED"]
-
-
-def test_unknown_methods_are_unimplemented(server: ModelServer, client: Any, refused: Any) -> None:
-    del server
-    call = client.channel.unary_unary("/AWS.LookoutVision.EdgeAgent/Restart")
-    with refused("UNIMPLEMENTED"):
-        call(b"", timeout=5)

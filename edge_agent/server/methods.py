@@ -1,0 +1,62 @@
+"""The five methods as gRPC serves them.
+
+gRPC's own answer to a request that is no message of the contract is INTERNAL, with a traceback in the log for each. It
+is the caller's fault, so here it is INVALID_ARGUMENT, and silent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Tuple, Union
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from edge_agent.wire import edge_agent_pb2 as wire
+
+_MESSAGES: Dict[str, Tuple[Any, Any]] = {
+    "DetectAnomalies": (wire.DetectAnomaliesRequest, wire.DetectAnomaliesResponse),
+    "StartModel": (wire.StartModelRequest, wire.StartModelResponse),
+    "StopModel": (wire.StopModelRequest, wire.StopModelResponse),
+    "ListModels": (wire.ListModelsRequest, wire.ListModelsResponse),
+    "DescribeModel": (wire.DescribeModelRequest, wire.DescribeModelResponse),
+}
+
+
+def methods_of(servicer: Any) -> grpc.GenericRpcHandler:
+    """A handler for `grpc.Server.add_generic_rpc_handlers`."""
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _unless_malformed(getattr(servicer, name), name),
+            request_deserializer=_reader(request.FromString),
+            response_serializer=response.SerializeToString,
+        )
+        for name, (request, response) in _MESSAGES.items()
+    }
+    service = wire.DESCRIPTOR.services_by_name["EdgeAgent"].full_name
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+class _Malformed:
+    """In place of a request that could not be read."""
+
+
+_MALFORMED = _Malformed()
+
+
+def _reader(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Union[Any, _Malformed]:
+        try:
+            return parse(data)
+        except (DecodeError, UnicodeDecodeError):
+            return _MALFORMED
+
+    return read
+
+
+def _unless_malformed(answer: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        if request is _MALFORMED:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"request: the bytes are no {name}Request")
+        return answer(request, context)
+
+    return call
