@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, NamedTuple
 
-from faults import server_kill
+from faults import mutated_requests, server_kill
 from faults.outcome import Outcome
 
 
@@ -13,4 +13,7 @@ class Experiment(NamedTuple):
     full_count: int
 
 
-EXPERIMENTS: Dict[str, Experiment] = {"server-kill": Experiment(server_kill.run, 100)}
+EXPERIMENTS: Dict[str, Experiment] = {
+    "mutated-requests": Experiment(mutated_requests.run, 10_000),
+    "server-kill": Experiment(server_kill.run, 100),
+}

@@ -6,7 +6,7 @@ import pytest
 
 from faults.experiments import EXPERIMENTS
 
-_SHORT = {"server-kill": 3}
+_SHORT = {"mutated-requests": 200, "server-kill": 3}
 
 
 @pytest.mark.timeout(300)
