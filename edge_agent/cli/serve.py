@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 import click
 
@@ -23,10 +23,24 @@ _GRACE_S = 10.0
 @click.option(
     "--models",
     type=click.Path(path_type=Path),
-    required=True,
     envvar="EDGE_AGENT_MODELS",
     show_envvar=True,
     help="Directory of packaged models: sub-directories and zips.",
+)
+@click.option(
+    "--greengrass",
+    type=click.Path(path_type=Path),
+    envvar="EDGE_AGENT_GREENGRASS",
+    show_envvar=True,
+    help="Root of a Greengrass nucleus, such as /greengrass/v2, whose model components are served, too.",
+)
+@click.option(
+    "--autostart",
+    multiple=True,
+    metavar="NAME",
+    envvar="EDGE_AGENT_AUTOSTART",
+    show_envvar=True,
+    help="Model component to start unasked; may be given more than once. A manifest can also say so.",
 )
 @click.option(
     "--socket",
@@ -44,11 +58,20 @@ _GRACE_S = 10.0
     help="Threads of one inference.  [default: the cores of this process]",
 )
 @LOG_LEVEL_OPTION
-def serve(models: Path, socket_path: str, threads: Optional[int], log_level: str) -> None:
+def serve(
+    models: Optional[Path],
+    greengrass: Optional[Path],
+    autostart: Tuple[str, ...],
+    socket_path: str,
+    threads: Optional[int],
+    log_level: str,
+) -> None:
     """Serve packaged models on the Edge Agent's socket.
 
     SIGTERM and SIGINT let the calls in flight finish, for up to ten seconds.
     """
+    if models is None and greengrass is None:
+        raise click.UsageError("Missing option '--models' or '--greengrass'.")
     set_up_logging(log_level)
     stop = threading.Event()
     on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
@@ -57,6 +80,8 @@ def serve(models: Path, socket_path: str, threads: Optional[int], log_level: str
         socket_path or OWN_SOCKET,
         threads or len(os.sched_getaffinity(0)),
         second_socket="" if socket_path else AWS_SOCKET,
+        greengrass=greengrass,
+        autostart=autostart,
     )
     server.start()
     stop.wait()

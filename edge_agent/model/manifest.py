@@ -72,6 +72,7 @@ class PackageInfo(msgspec.Struct, frozen=True):
     name: Optional[str] = None
     version: Optional[str] = None
     model_arn: Optional[str] = None
+    autostart: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -7,12 +7,13 @@ import threading
 import time
 from concurrent import futures
 from pathlib import Path
-from typing import List, Optional, Union
+from typing import Iterable, List, Optional, Union
 
 import grpc
 
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
+from edge_agent.server.autostart import Autostart
 from edge_agent.server.methods import methods_of
 from edge_agent.server.pixels import SegmentCache
 from edge_agent.server.registry import ModelRegistry
@@ -33,27 +34,42 @@ _log = logging.getLogger(__name__)
 
 
 class ModelServer:
-    """Serves the models of a directory.
+    """Serves the models of a directory, of a Greengrass nucleus, or of both.
 
     Args:
-        models: the directory; see edge_agent.server.store.
+        models: the directory, or None; see edge_agent.server.store.
         socket: path of the Unix socket; AWS's `unix:` in front of it is accepted.
         threads: for one inference.
         second_socket: another path to serve on, unless another agent has it; empty for none.
+        greengrass: the root of a nucleus, whose model components' artifacts are served, too.
+        autostart: model components to start unasked, beside those whose manifests say so.
     """
 
-    def __init__(self, models: Union[str, Path], socket: str, threads: int = 1, *, second_socket: str = "") -> None:
+    def __init__(
+        self,
+        models: Union[str, Path, None],
+        socket: str,
+        threads: int = 1,
+        *,
+        second_socket: str = "",
+        greengrass: Union[str, Path, None] = None,
+        autostart: Iterable[str] = (),
+    ) -> None:
         if threads < 1:
             raise ValueError("a server needs at least one thread for an inference")
-        self._models = Path(models)
+        if models is None and greengrass is None:
+            raise ValueError("a server needs a directory of models or the root of a nucleus")
+        self._models = Path(models) if models is not None else None
+        self._greengrass = Path(greengrass) if greengrass is not None else None
         self._socket = SocketFile(socket_path(socket))
         self._second = SocketFile(socket_path(second_socket)) if second_socket else None
-        self._registry = ModelRegistry(self._models, threads=threads)
+        self._registry = ModelRegistry(self._models, threads=threads, greengrass=self._greengrass)
+        self._autostart = Autostart(self._registry, autostart)
         self._segments = SegmentCache()
         self._service = EdgeAgentService(self._registry, self._segments)
         self._server: Optional[grpc.Server] = None
         self._stopping = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep, name="segment sweeper", daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
 
     @property
     def socket(self) -> str:
@@ -64,10 +80,11 @@ class ModelServer:
 
         Raises:
             SocketInUseError: another agent serves on the socket.
-            ServerError: no such model directory, or no socket can be made there.
+            ServerError: no such directory, or no socket can be made there.
         """
-        if not self._models.is_dir():
-            raise ServerError(str(self._models), "is no directory of models", "Create it, or choose another.")
+        for directory, kind in ((self._models, "directory of models"), (self._greengrass, "root of a nucleus")):
+            if directory is not None and not directory.is_dir():
+                raise ServerError(str(directory), f"is no {kind}", "Create it, or choose another.")
         self._socket.claim()
         try:
             self._claim_second()
@@ -75,9 +92,10 @@ class ModelServer:
         except BaseException:
             self._release()
             raise
-        self._sweeper.start()
         places = " and ".join(str(socket.path) for socket in self._sockets())
         _log.info("serving %d models on %s", len(self._registry.list()), places)
+        self._autostart.begin()
+        self._sweeper.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """Refuse new calls, let those in flight finish for up to `grace` seconds, and unload the models."""
@@ -88,8 +106,8 @@ class ModelServer:
         for socket in self._sockets():
             socket.remove()
         self._drain(self._server, grace)
-        self._registry.close(max(0.0, deadline - time.monotonic()))
         self._sweeper.join()
+        self._registry.close(max(0.0, deadline - time.monotonic()))
         self._segments.close()
         self._release()
 
@@ -142,6 +160,7 @@ class ModelServer:
     def _sweep(self) -> None:
         while not self._stopping.wait(_SWEEP_S):
             self._segments.sweep()
+            self._autostart.look()
 
 
 def _bind(server: grpc.Server, socket: SocketFile) -> None:

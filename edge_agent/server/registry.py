@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import grpc
 
 from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.slot import ModelSlot, SlotState
-from edge_agent.server.store import ModelStore, identity_of
+from edge_agent.server.store import ModelIdentity, ModelStore, identity_of
 from edge_agent.wire.edge_agent_pb2 import FAILED, STOPPED
 
 # States in which a component is nothing but its package.
@@ -23,13 +23,20 @@ class ModelDescription(NamedTuple):
     state: SlotState
 
 
+class DeployedModel(NamedTuple):
+    component: str
+    path: Path
+    identity: ModelIdentity
+
+
 class ModelRegistry:
     """Finds the slot of a component; safe to use from any thread."""
 
-    def __init__(self, models: Path, *, threads: int) -> None:
-        self._store = ModelStore(models)
+    def __init__(self, models: Optional[Path], *, threads: int, greengrass: Optional[Path] = None) -> None:
+        self._store = ModelStore(models, greengrass)
         self._threads = threads
         self._slots: Dict[str, ModelSlot] = {}
+        self._loaded: Dict[str, ModelIdentity] = {}
         self._lock = threading.Lock()
 
     def slot(self, component: str) -> ModelSlot:
@@ -45,20 +52,27 @@ class ModelRegistry:
         # A model that is loaded needs no package any more: that call is the fast one.
         if slot is not None and slot.state().status not in _UNLOADED:
             return slot
-        self.path(component)
+        self._path(component)
         with self._lock:
             return self._slots.setdefault(component, ModelSlot(component, threads=self._threads))
 
-    def path(self, component: str) -> Path:
-        """Where the package lies.
+    def start(self, component: str) -> None:
+        """Begin to load a component's package.
 
         Raises:
-            Refusal: NOT_FOUND.
+            Refusal: as `slot`, and FAILED_PRECONDITION unless it is STOPPED or FAILED.
         """
-        path = self._store.find(component)
-        if path is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{component}: no model component of this name is deployed")
-        return path
+        slot = self.slot(component)
+        path = self._path(component)
+        identity = self._store.identify(component, path)
+        with self._lock:
+            slot.start(path)
+            self._loaded[component] = identity
+
+    def deployed(self) -> List[DeployedModel]:
+        """Every package, loaded or not, by name."""
+        packages = sorted(self._store.scan().items())
+        return [DeployedModel(name, path, self._store.identify(name, path)) for name, path in packages]
 
     def describe(self, component: str) -> ModelDescription:
         """One component; raises as `slot` does."""
@@ -81,10 +95,21 @@ class ModelRegistry:
         for slot in slots:
             slot.close(timeout)
 
+    def _path(self, component: str) -> Path:
+        path = self._store.find(component)
+        if path is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{component}: no model component of this name is deployed")
+        return path
+
     def _describe(self, slot: ModelSlot, packages: Dict[str, Path]) -> ModelDescription:
-        path = packages.get(slot.component)
+        """What is loaded keeps its identity, whatever has become of its package."""
         state = slot.state()
-        if path is not None:
+        path = packages.get(slot.component)
+        with self._lock:
+            loaded = self._loaded.get(slot.component)
+        if loaded is not None and (path is None or state.status not in _UNLOADED):
+            identity = loaded
+        elif path is not None:
             identity = self._store.identify(slot.component, path)
         else:
             identity = identity_of(slot.component, state.version, None)

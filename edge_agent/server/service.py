@@ -47,8 +47,7 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
 
     def StartModel(self, request: Any, context: grpc.ServicerContext) -> wire.StartModelResponse:  # noqa: N802 - the contract's name
         def start() -> wire.StartModelResponse:
-            component = request.model_component
-            self._registry.slot(component).start(self._registry.path(component))
+            self._registry.start(request.model_component)
             return wire.StartModelResponse(status=wire.STARTING)
 
         return self._answer(context, "StartModel", start)

@@ -1,50 +1,46 @@
-"""The models of a directory: each sub-directory with a manifest.json, and each zip."""
+"""The deployed models: those of a directory (each sub-directory with a manifest.json, each zip), and Greengrass's."""
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from edge_agent.errors import ModelError
 from edge_agent.model import read_manifest
+from edge_agent.server.artifacts import ComponentArtifacts
 
 _Stamp = Tuple[int, int, int]
 
 
 class ModelIdentity(NamedTuple):
-    """What a package says of itself. `version` is None where it says none."""
+    """What a package says of itself. `version` is None where neither it nor its component says one."""
 
     version: Optional[str]
     arn: str
+    autostart: bool = False
 
 
 class ModelStore:
-    """Looks anew at each question, so that a package copied in later is found."""
+    """Looks anew at each question, so that a package copied in later is found.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of packages; None for none.
+        greengrass: root of a Greengrass nucleus whose components' artifacts are searched, too; None for none.
+    """
+
+    def __init__(self, directory: Optional[Path], greengrass: Optional[Path] = None) -> None:
         self._directory = directory
+        self._artifacts = ComponentArtifacts(greengrass) if greengrass else None
         self._identities: Dict[Path, Tuple[_Stamp, ModelIdentity]] = {}
         self._lock = threading.Lock()
 
     def scan(self) -> Dict[str, Path]:
-        """Path of each package by model component: the directory's name, or the zip's without `.zip`.
-
-        A directory goes before a zip of the same name; names that begin with a dot are passed over.
-        """
-        packages: Dict[str, Path] = {}
-        try:
-            entries = sorted(self._directory.iterdir(), reverse=True)
-        except OSError:
-            return packages  # the directory went away: no models, until it is back
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                if (entry / "manifest.json").exists():
-                    packages[entry.name] = entry
-            elif entry.suffix == ".zip":
-                packages.setdefault(entry.stem, entry)
+        """Path of each package by model component. What lies in the directory goes before what Greengrass brought."""
+        packages = {} if self._artifacts is None else self._artifacts.scan()
+        if self._directory is not None:
+            packages.update(_scan_directory(self._directory))
         return packages
 
     def find(self, component: str) -> Optional[Path]:
@@ -65,12 +61,38 @@ class ModelStore:
         try:
             about = read_manifest(path).package
         except ModelError:
-            identity = identity_of(component, None, None)  # StartModel will say what is wrong
+            identity = identity_of(component, self._component_version(path), None)  # StartModel will say what is wrong
         else:
-            identity = identity_of(component, about.version, about.model_arn)
+            version = about.version or self._component_version(path)
+            identity = identity_of(component, version, about.model_arn)._replace(autostart=about.autostart)
         with self._lock:
             self._identities[path] = (stamp, identity)
         return identity
+
+    def _component_version(self, path: Path) -> Optional[str]:
+        return None if self._artifacts is None else self._artifacts.version_of(path)
+
+
+def _scan_directory(directory: Path) -> Dict[str, Path]:
+    """By the directory's name, or the zip's without `.zip`.
+
+    A directory goes before a zip of the same name; names that begin with a dot are passed over.
+    """
+    packages: Dict[str, Path] = {}
+    try:
+        entries = sorted(directory.iterdir(), reverse=True)
+    except OSError:
+        return packages  # the directory went away: no models, until it is back
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        # Not Path.is_dir and Path.exists: they raise where an entry's directory may not be searched.
+        if os.path.isdir(entry):  # noqa: PTH112 - see above
+            if os.path.exists(entry / "manifest.json"):  # noqa: PTH110 - see above
+                packages[entry.name] = entry
+        elif entry.suffix == ".zip":
+            packages.setdefault(entry.stem, entry)
+    return packages
 
 
 def identity_of(component: str, version: Optional[str], arn: Optional[str]) -> ModelIdentity:

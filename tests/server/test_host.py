@@ -236,7 +236,7 @@ def test_settings_from_the_environment(models: Path, socket_path: str, serve: An
 
 def test_mistakes_are_one_line(models: Path, socket_path: str, serve: Any) -> None:
     missing = serve("--socket", socket_path, EDGE_AGENT_MODELS="")
-    assert "Missing option '--models'" in missing.end()
+    assert "Missing option '--models' or '--greengrass'" in missing.end()
     assert missing.process.returncode == 2
     first = serve("--models", str(models), "--socket", socket_path)
     first.wait_ready()
