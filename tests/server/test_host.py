@@ -227,6 +227,8 @@ def test_settings_from_the_environment(models: Path, socket_path: str, serve: An
         "EDGE_AGENT_MODELS": str(models),
         "EDGE_AGENT_SOCKET": f"unix:{socket_path}",
         "EDGE_AGENT_THREADS": "",
+        "EDGE_AGENT_GREENGRASS": "",
+        "EDGE_AGENT_AUTOSTART": "",
     }
     process = serve(**settings)
     assert f"serving 1 models on {socket_path}" in process.wait_ready()
