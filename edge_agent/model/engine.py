@@ -29,6 +29,10 @@ class Engine(Protocol):
             EngineError: the engine failed, or changed the shape of its outputs.
         """
 
+    @property
+    def failure(self) -> Optional[str]:
+        """Why it can never run again, such as a process that died; None as long as it can. Quick, from any thread."""
+
     def close(self) -> None: ...
 
 

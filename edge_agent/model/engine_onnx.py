@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class OnnxEngine:
         if shapes != self._shapes:
             raise EngineError(self._subject, f"changed its output shapes from {self._shapes} to {shapes}")
         return outputs
+
+    @property
+    def failure(self) -> Optional[str]:
+        return None
 
     def close(self) -> None:
         self._session = None

@@ -22,6 +22,9 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 #: OpenCV's INTER_AREA, the resize of a stage that names none.
 INTER_AREA = 3
 
+#: The values of `runtime` that stand for a model compiled by SageMaker Neo. The service's own packages name none.
+NEO_RUNTIMES = (None, "dlr")
+
 _INTERPOLATIONS = range(7)  # OpenCV's codes: nearest, linear, cubic, area, Lanczos, linear exact, nearest exact
 _LOGICS = ("cls_head", "seg_head", "cls_and_seg", "cls_or_seg")
 _STAGE = "model_graph.stages[0]"

@@ -11,7 +11,7 @@ import numpy as np
 from edge_agent.errors import ImageError
 from edge_agent.frame import CHANNELS, Pixels
 from edge_agent.model.engine import Engine
-from edge_agent.model.manifest import Manifest
+from edge_agent.model.manifest import NEO_RUNTIMES, Manifest
 from edge_agent.model.package import ModelPackage
 from edge_agent.model.verdict import StageTimings, Verdict
 
@@ -36,6 +36,11 @@ class Model:
     def mask_size(self) -> Optional[Tuple[int, int]]:
         """(height, width) of the mask in pixels, or None for a model that reports none."""
         return self.manifest.mask_size
+
+    @property
+    def failure(self) -> Optional[str]:
+        """Why this model can never predict again and must be loaded anew; None as long as it can. From any thread."""
+        return self._engine.failure
 
     def detect(self, pixels: Pixels, mask_out: Optional[Pixels] = None) -> Verdict:
         """Inspect one image.
@@ -102,9 +107,23 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
     """
     if threads < 1:
         raise ValueError("a model needs at least one thread")
-    from edge_agent.model.engine_onnx import OnnxEngine
     from edge_agent.model.preprocess import use_one_opencv_thread
 
     use_one_opencv_thread()
-    engine = OnnxEngine(package.artifact(), package.manifest, threads=threads)
-    return Model(package.manifest, engine)
+    engine = _open_engine(package, threads)
+    try:
+        return Model(package.manifest, engine)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _open_engine(package: ModelPackage, threads: int) -> Engine:
+    if package.manifest.runtime in NEO_RUNTIMES:
+        from edge_agent.model.engine_neo import NeoEngine
+
+        return NeoEngine(package.stage_directory(), package.manifest, threads=threads)
+    artifact = package.artifact()
+    from edge_agent.model.engine_onnx import OnnxEngine
+
+    return OnnxEngine(artifact, package.manifest, threads=threads)

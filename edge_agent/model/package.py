@@ -35,26 +35,32 @@ class ModelPackage:
         self.version = self.manifest.package.version
         self.model_arn = self.manifest.package.model_arn
 
-    def artifact(self) -> Path:
-        """The compiled model of the stage: an ONNX file.
+    def stage_directory(self) -> Path:
+        """The directory of the stage.
 
         Raises:
-            ManifestError: a runtime that is not supported, or none named.
+            PackageError: missing, or outside the package.
+        """
+        stage = _inside(self.directory, self.directory / self.manifest.stage.type, self.path)
+        if not stage.is_dir():
+            raise PackageError(str(self.path), f"has no directory {self.manifest.stage.type!r} for its stage")
+        return stage
+
+    def artifact(self) -> Path:
+        """The ONNX file of the stage, for a package of that runtime.
+
+        Raises:
+            ManifestError: another runtime.
             PackageError: the file is missing, or not the only one where the manifest names none, or outside.
         """
         manifest = self.manifest
         if manifest.runtime != "onnx":
-            runtime = (
-                "names no runtime, so it is a SageMaker Neo package"
-                if manifest.runtime is None
-                else (f"is {manifest.runtime!r}")
-            )
             raise ManifestError(
-                f"{self.path / _MANIFEST}: runtime", f"{runtime}, which is not supported yet", "Only 'onnx' is."
+                f"{self.path / _MANIFEST}: runtime",
+                f"is {manifest.runtime!r}, which is not supported",
+                "Use 'onnx', or none for a model compiled by SageMaker Neo.",
             )
-        stage = _inside(self.directory, self.directory / manifest.stage.type, self.path)
-        if not stage.is_dir():
-            raise PackageError(str(self.path), f"has no directory {manifest.stage.type!r} for its stage")
+        stage = self.stage_directory()
         if manifest.runtime_artifact is not None:
             artifact = _inside(self.directory, stage / manifest.runtime_artifact, self.path)
             if not artifact.is_file():

@@ -103,6 +103,7 @@ class ModelRegistry:
 
     def _describe(self, slot: ModelSlot, packages: Dict[str, Path]) -> ModelDescription:
         """What is loaded keeps its identity, whatever has become of its package."""
+        slot.check()
         state = slot.state()
         path = packages.get(slot.component)
         with self._lock:

@@ -10,7 +10,7 @@ from typing import Iterator, NamedTuple, Optional
 
 import grpc
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, EngineError
 from edge_agent.model import Model, load_model, open_package
 from edge_agent.server.refusal import Refusal
 from edge_agent.wire.edge_agent_pb2 import FAILED, RUNNING, STARTING, STOPPED, STOPPING, ModelStatus
@@ -49,12 +49,22 @@ class ModelSlot:
         with self._changed:
             return SlotState(self._status, self._message, self._version)
 
+    def check(self) -> None:
+        """Notice that the model died between two calls, such as by a signal to its process: FAILED."""
+        # While a call has its turn, that call will notice.
+        if self._turn.acquire(blocking=False):
+            try:
+                self._retire_if_dead()
+            finally:
+                self._turn.release()
+
     def start(self, path: Path) -> None:
         """Begin to load the package; returns at once, STARTING.
 
         Raises:
             Refusal: FAILED_PRECONDITION unless STOPPED or FAILED.
         """
+        self.check()
         with self._changed:
             if self._status not in (STOPPED, FAILED):
                 raise self._wrong_state("StartModel needs it STOPPED or FAILED")
@@ -95,6 +105,11 @@ class ModelSlot:
             model = self._model
         try:
             yield model
+        except EngineError:
+            if model.failure is not None:
+                with self._turn:  # calls that wait for it end quickly now
+                    self._retire_if_dead()
+            raise
         finally:
             with self._changed:
                 self._calls -= 1
@@ -152,6 +167,15 @@ class ModelSlot:
                 return
             self._model, self._version = model, version
             self._enter(RUNNING)
+
+    def _retire_if_dead(self) -> None:
+        """RUNNING becomes FAILED where the model can never predict again; the caller has the turn."""
+        with self._changed:
+            model = self._model
+            failure = model.failure if model is not None and self._status == RUNNING else None
+            if failure is not None:
+                self._unload()
+                self._enter(FAILED, f"the model stopped working: {failure}")
 
     def _unload(self) -> None:
         if self._model is not None:

@@ -101,7 +101,8 @@ def test_a_broken_package_is_listed_fails_with_its_reason_and_can_be_started_whe
     ("name", "options", "message"),
     [
         ("unfit", {"channels": 4}, "its outputs do not fit its manifest"),
-        ("neo", {"top": {"runtime": None}}, "runtime: names no runtime"),
+        ("neo", {"top": {"runtime": None}}, "holds 0 *.so files, not one"),
+        ("torch", {"top": {"runtime": "pytorch"}}, "runtime: is 'pytorch', which is not supported"),
         ("climbing", {"top": {"runtime_artifact": "../../bolts/mochi/model.onnx"}}, "lies outside the package"),
     ],
 )

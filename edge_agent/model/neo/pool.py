@@ -1,0 +1,97 @@
+"""Threads for the parallel loops of compiled code, and the scratch memory it asks for."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from edge_agent.model.neo.layout import ALIGNMENT
+
+_Job = Tuple[Callable[[int], int], range]
+
+
+class ThreadPool:
+    """Runs the tasks of one loop at a time on as many threads as it was given; the caller's is one of them."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._busy = threading.Lock()
+        self._done: SimpleQueue[int] = SimpleQueue()
+        self._jobs: List[SimpleQueue[_Job]] = [SimpleQueue() for _ in range(threads - 1)]
+        for number, jobs in enumerate(self._jobs):
+            threading.Thread(target=self._work, args=(jobs,), name=f"operator {number + 1}", daemon=True).start()
+
+    def run(self, task: Callable[[int], int], count: int) -> int:
+        """Call `task` with 0 to count - 1, each once; the first status that is not 0, else 0."""
+        helpers = min(len(self._jobs), count - 1)
+        # A loop inside a loop finds the threads taken and runs where it is.
+        if helpers < 1 or not self._busy.acquire(blocking=False):
+            return _run_all(task, range(count))
+        try:
+            for index, jobs in enumerate(self._jobs[:helpers]):
+                jobs.put((task, range(index + 1, count, helpers + 1)))
+            statuses = [_run_all(task, range(0, count, helpers + 1))]
+            statuses += [self._done.get() for _ in range(helpers)]
+        finally:
+            self._busy.release()
+        return next((status for status in statuses if status), 0)
+
+    def _work(self, jobs: SimpleQueue[_Job]) -> None:
+        while True:
+            task, numbers = jobs.get()
+            self._done.put(_run_all(task, numbers))
+
+
+class Workspaces:
+    """Aligned scratch memory; what is given back is kept for the next call, since a model asks for the same sizes."""
+
+    def __init__(self) -> None:
+        self._free: Dict[int, List[Tuple[int, Any]]] = {}
+        self._used: Dict[int, Tuple[int, Any]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, nbytes: int) -> Optional[int]:
+        """Address of at least `nbytes` bytes, or None where there is no memory."""
+        with self._lock:
+            kept = self._free.get(nbytes)
+            if kept:
+                address, block = kept.pop()
+            else:
+                try:
+                    block = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+                except (MemoryError, ValueError):
+                    return None
+                address = aligned(block.ctypes.data)
+            self._used[address] = (nbytes, block)
+        return address
+
+    def give_back(self, address: int) -> bool:
+        with self._lock:
+            found = self._used.pop(address, None)
+            if found is None:
+                return False
+            self._free.setdefault(found[0], []).append((address, found[1]))
+        return True
+
+
+def aligned(address: int) -> int:
+    """The next address that is aligned."""
+    return -(-address // ALIGNMENT) * ALIGNMENT
+
+
+def aligned_zeros(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Zeroed bytes at an aligned address."""
+    block = np.zeros(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = aligned(block.ctypes.data) - block.ctypes.data
+    return block[start : start + nbytes]
+
+
+def _run_all(task: Callable[[int], int], numbers: range) -> int:
+    for number in numbers:
+        status = task(number)
+        if status:
+            return status
+    return 0

@@ -1,0 +1,85 @@
+"""A compiled model behind the real server: what its death does to the call, to the model and to the other models."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from server.conftest import Client
+from support.neo import make_neo_package
+
+from edge_agent.wire import edge_agent_pb2 as wire
+
+GREY = np.full((96, 128, 3), 128, np.uint8)
+RED = GREY.copy()
+RED[20:40, 20:40] = (230, 10, 10)
+TRIGGER = GREY.copy()
+TRIGGER[0, 0] = (255, 0, 255)
+
+
+def child() -> psutil.Process:
+    (process,) = psutil.Process().children()
+    return process
+
+
+def test_a_crash_fails_one_call_and_one_model(models: Path, client: Client, refused: Any) -> None:
+    make_neo_package(models / "foreign", mood="abort")
+    client.start_and_wait("bolts")
+    client.start_and_wait("foreign")
+    assert client.detect("foreign", RED).is_anomalous
+    for _ in range(2):
+        with refused("INTERNAL", "foreign/mochi: its process was ended by SIGABRT (aborted)"):
+            client.detect("foreign", TRIGGER)
+        described = client.describe("foreign")
+        assert described.status == wire.FAILED
+        assert described.status_message == "the model stopped working: its process was ended by SIGABRT (aborted)"
+        assert client.detect("bolts", RED).is_anomalous
+        assert client.describe("bolts").status == wire.RUNNING
+        with refused("FAILED_PRECONDITION", "its state is FAILED"):
+            client.detect("foreign", GREY)
+        assert client.start_and_wait("foreign").status_message == ""
+        assert client.detect("foreign", RED).is_anomalous
+        assert not client.detect("foreign", GREY).is_anomalous
+    assert client.stop("foreign") == wire.STOPPED
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.parametrize("notice", ["by a call", "by a question", "by a start"])
+def test_a_kill_from_outside(models: Path, client: Client, refused: Any, notice: str) -> None:
+    make_neo_package(models / "foreign")
+    client.start_and_wait("bolts")
+    client.start_and_wait("foreign")
+    victim = child()
+    os.kill(victim.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while victim.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if notice == "by a call":
+        with refused("INTERNAL", "its process was ended by SIGKILL (killed)"):
+            client.detect("foreign", GREY)
+    if notice != "by a start":
+        described = client.describe("foreign")
+        assert (described.status, "SIGKILL" in described.status_message) == (wire.FAILED, True)
+    assert client.detect("bolts", RED).is_anomalous
+    client.start_and_wait("foreign")
+    assert client.detect("foreign", RED).is_anomalous
+
+
+def test_an_operator_that_fails_leaves_the_model_running(models: Path, client: Client, refused: Any) -> None:
+    make_neo_package(models / "foreign", mood="fail")
+    client.start_and_wait("foreign")
+    with refused("INTERNAL", "fused_mask failed (the conveyor is on strike)"):
+        client.detect("foreign", TRIGGER)
+    assert client.detect("foreign", RED).is_anomalous
+
+
+def test_a_crash_while_starting_is_failed_with_its_reason(models: Path, client: Client) -> None:
+    make_neo_package(models / "foreign", mood="abort at once")
+    assert "was ended by SIGABRT" in client.start_and_wait("foreign", wire.FAILED).status_message
+    assert psutil.Process().children() == []
