@@ -39,11 +39,13 @@ class ModelPackage:
         """The directory of the stage.
 
         Raises:
-            PackageError: missing, or outside the package.
+            PackageError: missing, or it or what lies in it is a link that leads out of the package.
         """
         stage = _inside(self.directory, self.directory / self.manifest.stage.type, self.path)
         if not stage.is_dir():
             raise PackageError(str(self.path), f"has no directory {self.manifest.stage.type!r} for its stage")
+        for entry in stage.iterdir():
+            _inside(self.directory, entry, self.path)
         return stage
 
     def artifact(self) -> Path:

@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
-from support.neo import graph_document, params_bytes, weights
+from support.neo import graph_document, make_neo_package, params_bytes, weights
 
 from edge_agent.errors import EngineError, ModelError, PackageError
+from edge_agent.model import open_package
 from edge_agent.model.neo.artifacts import find_artifacts
 from edge_agent.model.neo.graph import read_graph
 from edge_agent.model.neo.layout import shared_layout
@@ -213,3 +214,11 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (stage(tmp_path, {}) / name).unlink()
     with pytest.raises(ModelError, match=r"bolts/mochi: holds 0 \*"):
         find_artifacts(tmp_path, "bolts/mochi")
+
+
+def test_a_file_that_is_a_link_out_of_the_package_is_refused(tmp_path: Path) -> None:
+    path = make_neo_package(tmp_path / "bolts")
+    (path / "mochi" / "compiled.params").rename(tmp_path / "outside")
+    (path / "mochi" / "compiled.params").symlink_to(tmp_path / "outside")
+    with open_package(path) as package, pytest.raises(PackageError, match="lies outside the package"):
+        package.stage_directory()

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import psutil
 import pytest
-from server.conftest import Client
+from server.conftest import Client, byte_request
 from support.neo import make_neo_package
 
 from edge_agent.wire import edge_agent_pb2 as wire
@@ -48,6 +49,17 @@ def test_a_crash_fails_one_call_and_one_model(models: Path, client: Client, refu
         assert not client.detect("foreign", GREY).is_anomalous
     assert client.stop("foreign") == wire.STOPPED
     assert psutil.Process().children() == []
+
+
+def test_calls_that_wait_when_a_model_dies_all_end(models: Path, client: Client) -> None:
+    make_neo_package(models / "foreign", mood="abort")
+    client.start_and_wait("foreign")
+    calls = [client.stub.DetectAnomalies.future(byte_request("foreign", TRIGGER), timeout=30) for _ in range(6)]
+    for call in calls:
+        assert call.exception(timeout=30).code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION)
+    assert client.describe("foreign").status == wire.FAILED
+    client.start_and_wait("foreign")
+    assert client.detect("foreign", RED).is_anomalous
 
 
 @pytest.mark.parametrize("notice", ["by a call", "by a question", "by a start"])

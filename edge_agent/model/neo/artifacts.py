@@ -41,7 +41,7 @@ def find_artifacts(directory: Path, subject: str) -> Artifacts:
         EngineError: compiled for a GPU, for Neo's virtual machine or for another processor.
     """
     try:
-        names = sorted(path.name for path in directory.iterdir())
+        names = sorted(path.name for path in directory.iterdir() if path.is_file())
     except OSError as error:
         raise PackageError(subject, f"cannot be read ({error.strerror})") from error
     if any(name.endswith(".ro") for name in names):
