@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, List
 import numpy as np
 import psutil
 import pytest
-from support.neo import expected_outputs, graph_document, make_neo_package, params_bytes, weights
+from support.neo import child_processes, expected_outputs, graph_document, make_neo_package, params_bytes, weights
 from support.packages import zip_package
 
 from edge_agent.errors import EngineError, ModelError, PackageError
@@ -95,7 +95,7 @@ def test_a_crash_is_an_error_that_names_the_signal(tmp_path: Path, open_engine: 
 def test_a_crash_while_loading(tmp_path: Path, open_engine: Open) -> None:
     with pytest.raises(EngineError, match="was ended by SIGABRT"):
         open_engine(make_neo_package(tmp_path / "bolts", mood="abort at once"))
-    assert psutil.Process().children() == []
+    assert child_processes() == []
 
 
 def test_a_kill_from_outside_is_noticed_without_a_call(tmp_path: Path, open_engine: Open) -> None:
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, open_engine: Open) -> None
     (path / "mochi" / "compiled.params").write_bytes(params_bytes({"p0": weights("sound")["p0"]}))
     with pytest.raises(EngineError, match=r"found float32 \[1, 3, 96, 128\], int32 \[1\]"):
         open_engine(path)
-    assert psutil.Process().children() == []
+    assert child_processes() == []
 
 
 @pytest.mark.parametrize("name", ["compiled.so", "compiled.params"])
@@ -177,7 +177,7 @@ def test_torn_files_are_one_error(tmp_path: Path, open_engine: Open, name: str) 
         file.write_bytes(whole[:part])
         with pytest.raises(ModelError):
             open_engine(path)
-    assert psutil.Process().children() == []
+    assert child_processes() == []
 
 
 def test_a_graph_that_changes_under_the_child_is_refused(

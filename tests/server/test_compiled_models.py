@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from server.conftest import Client, byte_request
-from support.neo import make_neo_package
+from support.neo import child_processes, make_neo_package
 
 from edge_agent.wire import edge_agent_pb2 as wire
 
@@ -24,7 +24,7 @@ TRIGGER[0, 0] = (255, 0, 255)
 
 
 def child() -> psutil.Process:
-    (process,) = psutil.Process().children()
+    (process,) = child_processes()
     return process
 
 
@@ -47,7 +47,7 @@ def test_a_crash_fails_one_call_and_one_model(models: Path, client: Client, refu
         assert client.detect("foreign", RED).is_anomalous
         assert not client.detect("foreign", GREY).is_anomalous
     assert client.stop("foreign") == wire.STOPPED
-    assert psutil.Process().children() == []
+    assert child_processes() == []
 
 
 def test_calls_that_wait_when_a_model_dies_all_end(models: Path, client: Client) -> None:
@@ -91,4 +91,4 @@ def test_an_operator_that_fails_leaves_the_model_running(models: Path, client: C
 def test_a_crash_while_starting_is_failed_with_its_reason(models: Path, client: Client) -> None:
     make_neo_package(models / "foreign", mood="abort at once")
     assert "was ended by SIGABRT" in client.start_and_wait("foreign", wire.FAILED).status_message
-    assert psutil.Process().children() == []
+    assert child_processes() == []

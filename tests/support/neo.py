@@ -13,10 +13,12 @@ import struct
 import subprocess
 import tempfile
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+import psutil
 import pytest
 from support.packages import make_manifest
 
@@ -172,3 +174,9 @@ def params_bytes(arrays: Dict[str, np.ndarray]) -> bytes:
         data += struct.pack("<QQiiiBBH", 0xDD5E40F096B4A13F, 0, 1, 0, array.ndim, code, 8 * array.itemsize, 1)
         data += struct.pack(f"<{array.ndim}q", *array.shape) + struct.pack("<q", array.nbytes) + array.tobytes()
     return data
+
+
+def child_processes() -> List[psutil.Process]:
+    """This process's children but for Python's own resource tracker, which lives from the first SharedMemory on."""
+    tracker = resource_tracker._resource_tracker._pid  # the module offers no other way to tell it apart
+    return [child for child in psutil.Process().children() if child.pid != tracker]
