@@ -17,6 +17,9 @@ class Clock(Protocol):
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait until `event` is set or `seconds` have passed; true when it is set."""
 
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+
 
 class SystemClock:
     def monotonic_ns(self) -> int:
@@ -27,3 +30,6 @@ class SystemClock:
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

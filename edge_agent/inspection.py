@@ -33,6 +33,10 @@ class Anomaly:
     area: float
     hex_color: str
 
+    def as_dict(self) -> Dict[str, Any]:
+        """Its form in JSON."""
+        return {"name": self.name, "area": round(self.area, 6), "hex_color": self.hex_color}
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -92,7 +96,7 @@ class Inspection:
         omitted: Set[int] = set()
         while len(text) > max_bytes and len(omitted) < len(by_area):
             omitted.add(by_area[len(omitted)])
-            document["anomalies"] = [_anomaly(a) for i, a in enumerate(self.anomalies) if i not in omitted]
+            document["anomalies"] = [a.as_dict() for i, a in enumerate(self.anomalies) if i not in omitted]
             document["anomalies_omitted"] = len(omitted)
             text = _encode(document)
         return text
@@ -110,7 +114,7 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
         "model": {"component": inspection.model_component, "version": inspection.model_version},
         "is_anomalous": inspection.is_anomalous,
         "confidence": round(inspection.confidence, 6),
-        "anomalies": [_anomaly(anomaly) for anomaly in inspection.anomalies],
+        "anomalies": [anomaly.as_dict() for anomaly in inspection.anomalies],
         "timings_ms": {
             "decode": round(inspection.timings.decode, 3),
             "wait": round(inspection.timings.wait, 3),
@@ -126,10 +130,6 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
     if inspection.trigger_id is not None:
         document["trigger_id"] = inspection.trigger_id
     return document
-
-
-def _anomaly(anomaly: Anomaly) -> Dict[str, Any]:
-    return {"name": anomaly.name, "area": round(anomaly.area, 6), "hex_color": anomaly.hex_color}
 
 
 def _encode(document: Dict[str, Any]) -> bytes:

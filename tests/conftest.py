@@ -9,8 +9,7 @@ from typing import Any, Dict, Iterator, Set
 
 import pytest
 
-# As edge_agent.detector.client does, for the tests that open channels without it and start processes.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+import edge_agent  # noqa: F401 - before any test loads gRPC: see its fork handlers there
 
 CHECKOUT = Path(__file__).parents[1]
 

@@ -19,6 +19,7 @@ from edge_agent.spool import MemorySpool
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
+_DRAIN_LOOK_S = 0.02
 
 # The classic nucleus kills 5 s after SIGTERM; both waits together stay below that.
 _LANE_STOP_S = 2.5
@@ -92,4 +93,4 @@ class Inspector:
             waited = (self._clock.monotonic_ns() - started_ns) / 1e9
             if self._publisher.faulty() or waited > (_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S):
                 return
-            self._clock.wait(threading.Event(), 0.02)
+            self._clock.sleep(_DRAIN_LOOK_S)

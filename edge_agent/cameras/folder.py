@@ -7,7 +7,6 @@ stay where they are.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from pathlib import Path
 from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
@@ -60,7 +59,6 @@ class FolderCamera:
         # name: its state, and the monotonic time since when it is so
         self._settling: Dict[str, Tuple[_State, int]] = {}
         self._listed = False
-        self._never = threading.Event()
 
     def open(self) -> None:
         if not self._directory.is_dir():
@@ -77,7 +75,7 @@ class FolderCamera:
             left = (deadline - self._clock.monotonic_ns()) / 1e9
             if left <= 0:
                 return None
-            self._clock.wait(self._never, min(left, self._settings.poll_s))
+            self._clock.sleep(min(left, self._settings.poll_s))
         path = self._ready.popleft()
         captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
         pixels = decode_image(path, reserve)

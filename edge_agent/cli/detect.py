@@ -44,9 +44,7 @@ class _Row:
             "image": self.image,
             "is_anomalous": found.is_anomalous,
             "confidence": round(found.confidence, 6),
-            "anomalies": [
-                {"name": a.name, "area": round(a.area, 6), "hex_color": a.hex_color} for a in found.anomalies
-            ],
+            "anomalies": [anomaly.as_dict() for anomaly in found.anomalies],
             "model_version": found.model_version,
             "detect_ms": round(self.milliseconds, 3),
         }

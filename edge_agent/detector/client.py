@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type, Union
-
-# gRPC's fork handlers serve children that go on with gRPC. Ours start another program at once, and the handlers of
-# gRPC 1.70 were seen to abort the process then. To be set before gRPC is loaded.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 

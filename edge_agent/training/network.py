@@ -21,9 +21,6 @@ WINDOWS = (1, 3, 7)
 #: Evidence is a log-odds; beyond this it says nothing more.
 LIMIT = 10.0
 
-#: The input's sides must be multiples of this.
-STRIDE = 16
-
 
 class ConvBlock(nn.Module):  # type: ignore[misc]  # PyTorch comes without the stubs that mypy is told to skip
     """3x3 convolution, batch normalisation, ReLU."""
