@@ -32,6 +32,14 @@ def describe() -> Dict[str, Any]:
     }
 
 
+def pss_mb(pid: int) -> float:
+    """Memory of a process, MB, what it shares with others counted in part (Linux, proc(5): smaps_rollup)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"process {pid} has no Pss")
+
+
 def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         # x86 names the model, ARM the part number.

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import tempfile
 import threading
@@ -24,10 +23,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
-from PIL import Image
 
 from benchmarks import machine
+from benchmarks.workload import SIZES, WARM_UP, bare_times, package_name, percentile, render_frames, write_packages
 from edge_agent import sample
+from edge_agent.allocator import keep_freed_memory
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
@@ -36,13 +36,10 @@ from edge_agent.frame import Pixels
 from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher
 from edge_agent.lane import Lane, LaneContext, LaneSettings
-from edge_agent.model import load_model, open_package
 from edge_agent.spool import Entry, MemorySpool
 
-SIZES: Dict[str, Tuple[int, int]] = {"vga": (640, 480), "1080p": (1920, 1080), "12mp": (4096, 3000)}
 TRANSPORTS = {"shm": "shared_memory", "bytes": "bytes"}
 _FRAMES = {"vga": 150, "1080p": 120, "12mp": 60}
-_WARM_UP = 8
 _ROUNDS = 3
 
 
@@ -92,23 +89,6 @@ class _WatchedSpool(MemorySpool):
             self._gate.release()
 
 
-def _bare(store: Path, name: str, frames: List[Pixels], count: int, threads: int) -> List[float]:
-    """Milliseconds a frame, in this process."""
-    with open_package(store / name) as package:
-        model = load_model(package, threads=threads)
-    try:
-        assert model.mask_size is not None
-        mask = np.empty((*model.mask_size, 3), np.uint8)
-        times = []
-        for index in range(count + _WARM_UP):
-            started = time.perf_counter()
-            model.detect(frames[index % len(frames)], mask)
-            times.append((time.perf_counter() - started) * 1000)
-        return times[_WARM_UP:]
-    finally:
-        model.close()
-
-
 def _path(
     name: str, frames: List[Pixels], count: int, transport: str, socket: str, *, one_at_a_time: bool
 ) -> Tuple[List[float], float]:
@@ -125,7 +105,7 @@ def _path(
     )
     publisher = Publisher(spool, IpcClient.connect, "benchmark/inspections", 1, clock)
     context = LaneContext(socket=socket, spool=spool, clock=clock, thing="benchmark", run="0" * 32)
-    lane = Lane("benchmark", _MemoryCamera(frames, count + _WARM_UP, gate), settings, context)
+    lane = Lane("benchmark", _MemoryCamera(frames, count + WARM_UP, gate), settings, context)
     publisher.start()
     lane.start()
     while not lane.finished():
@@ -135,42 +115,22 @@ def _path(
         time.sleep(0.01)
     publisher.close(5.0)
     books = lane.accounting.snapshot()
-    if books.delivered != count + _WARM_UP:
+    if books.delivered != count + WARM_UP:
         raise SystemExit(f"the path lost frames: {books.as_dict()}")
-    arrived = spool.arrived[_WARM_UP:]
-    return spool.added[_WARM_UP:], (len(arrived) - 1) / (arrived[-1] - arrived[0])
-
-
-def _percentile(values: List[float], percent: int) -> float:
-    return float(np.percentile(values, percent))
-
-
-def _packages(store: Path, names: Dict[str, Tuple[int, int]]) -> None:
-    """The shipped model once for each size, its masks as large as the frames."""
-    for name, (width, height) in names.items():
-        shutil.copytree(sample.models_directory() / sample.MODEL_NAME, store / name)
-        path = store / name / "manifest.json"
-        manifest = json.loads(path.read_text())
-        manifest["model_graph"]["stages"][0]["raw_image_shape"] = [height, width]
-        manifest["dataset"] = {"image_width": width, "image_height": height}
-        path.write_text(json.dumps(manifest))
-
-
-def _frames(width: int, height: int) -> List[Pixels]:
-    parts = [sample.render_part(seed, defect=defect).image for seed, defect in ((1, None), (2, "scratch"))]
-    return [np.asarray(Image.fromarray(part).resize((width, height))) for part in parts]
+    arrived = spool.arrived[WARM_UP:]
+    return spool.added[WARM_UP:], (len(arrived) - 1) / (arrived[-1] - arrived[0])
 
 
 def _measure(
     name: str, size: str, store: Path, socket: str, *, count: int, rounds: int, threads: int
 ) -> Dict[str, Any]:
-    frames = _frames(*SIZES[size])
+    frames = render_frames(size)
     bare: List[float] = []
     added: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
     rates: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
     share = max(2, count // rounds)
     for _ in range(rounds):
-        bare += _bare(store, name, frames, share, threads)
+        bare += bare_times(store / name, frames, share, threads)
         for transport in TRANSPORTS:
             latencies, _rate = _path(name, frames, share, transport, socket, one_at_a_time=True)
             added[transport] += latencies
@@ -178,12 +138,11 @@ def _measure(
             rates[transport].append(rate)
     bare_rate = 1000 / statistics.mean(bare)
     return {
-        "bare": {"frames_per_s": round(bare_rate, 2), "p50": _percentile(bare, 50), "p99": _percentile(bare, 99)},
+        "bare": {"frames_per_s": round(bare_rate, 2), "p50": percentile(bare, 50), "p99": percentile(bare, 99)},
         "frames_per_s": {t: round(statistics.mean(rates[t]), 2) for t in TRANSPORTS},
         "ratio": {t: round(statistics.mean(rates[t]) / bare_rate, 4) for t in TRANSPORTS},
         "added_ms": {
-            t: {f"p{p}": round(_percentile(added[t], p) - _percentile(bare, p), 3) for p in (50, 99)}
-            for t in TRANSPORTS
+            t: {f"p{p}": round(percentile(added[t], p) - percentile(bare, p), 3) for p in (50, 99)} for t in TRANSPORTS
         },
     }
 
@@ -193,11 +152,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the frames in one round, for a look")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
+    keep_freed_memory()
     rounds = 1 if options.quick else _ROUNDS
-    names = {f"bench-{size}": shape for size, shape in SIZES.items()}
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
         store = Path(scratch) / "models"
-        _packages(store, names)
+        write_packages(store)
         token = os.urandom(16).hex()
         socket, nucleus_socket = f"{scratch}/server.sock", f"{scratch}/nucleus.sock"
         os.environ["SVCUID"] = token
@@ -212,7 +171,7 @@ def main() -> None:
             for size in SIZES:
                 count = _FRAMES[size] // 5 if options.quick else _FRAMES[size]
                 results[size] = _measure(
-                    f"bench-{size}", size, store, socket, count=count, rounds=rounds, threads=options.threads
+                    package_name(size), size, store, socket, count=count, rounds=rounds, threads=options.threads
                 )
         finally:
             nucleus.stop()

@@ -15,6 +15,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 import click
 
 from edge_agent.agent import Inspector, read_settings
+from edge_agent.allocator import keep_freed_memory
 from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.clock import SystemClock
@@ -38,6 +39,7 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     Ends when every camera is at its end, or on SIGTERM. SIGUSR1 prints the accounting, which is also the last line.
     """
     set_up_logging(log_level)
+    keep_freed_memory()
     stop = threading.Event()
     inspectors: List[Inspector] = []
     # First of all: a SIGTERM that comes during a slow start ends it in order, too.

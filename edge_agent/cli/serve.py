@@ -11,6 +11,7 @@ from typing import Optional, Tuple
 
 import click
 
+from edge_agent.allocator import keep_freed_memory
 from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
@@ -73,6 +74,7 @@ def serve(
     if models is None and greengrass is None:
         raise click.UsageError("Missing option '--models' or '--greengrass'.")
     set_up_logging(log_level)
+    keep_freed_memory()
     stop = threading.Event()
     on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
     server = ModelServer(

@@ -31,6 +31,10 @@ class Process:
                 env=variables,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def check(self) -> None:
         """Raise EdgeAgentError when the process has ended, with its last word."""
         code = self._process.poll()

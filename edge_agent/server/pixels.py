@@ -70,8 +70,13 @@ class SegmentCache:
             segment.close()
 
 
-def check_bitmap(bitmap: Any) -> None:
-    """Raise INVALID_ARGUMENT unless the sides are within limits and there are pixels of the right number."""
+def check_bitmap(bitmap: Any) -> Optional[bytes]:
+    """Raise INVALID_ARGUMENT unless the sides are within limits and there are pixels of the right number.
+
+    Returns:
+        The pixels that came in the message, None for those in shared memory. Each look at them copies them all, so
+        they are read once, here.
+    """
     width, height = bitmap.width, bitmap.height
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
         raise invalid(f"bitmap: {width}x{height} pixels; each side must be {MIN_SIDE} to {MAX_SIDE}")
@@ -79,24 +84,27 @@ def check_bitmap(bitmap: Any) -> None:
     if kind is None:
         raise invalid("bitmap: neither byte_data nor shared_memory_handle is set")
     needed = height * width * CHANNELS
+    data: Optional[bytes] = None
     if kind == "shared_memory_handle":
         found = bitmap.shared_memory_handle.size
         padded = height * -(-width * CHANNELS // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         # A larger size is a whole segment; this one is rows with padding, which would be read askew.
         wrong = found < needed or (found == padded and padded != needed)
     else:
-        found = len(bitmap.byte_data)
+        data = bitmap.byte_data
+        found = len(data)
         wrong = found != needed
     if wrong:
         raise invalid(
             f"bitmap: {width}x{height} RGB888 pixels are {needed} bytes without padding, but {kind} has {found}"
         )
+    return data
 
 
-def image_of(bitmap: Any, segments: SegmentCache) -> Pixels:
-    """The image of a checked bitmap, shape (height, width, 3), read-only, without a copy."""
-    if bitmap.WhichOneof("data") == "byte_data":
-        flat: Pixels = np.frombuffer(bitmap.byte_data, dtype=np.uint8)
+def image_of(bitmap: Any, data: Optional[bytes], segments: SegmentCache) -> Pixels:
+    """The image of a checked bitmap, shape (height, width, 3), read-only, without a copy; `data` as it was checked."""
+    if data is not None:
+        flat: Pixels = np.frombuffer(data, dtype=np.uint8)
         return flat.reshape(bitmap.height, bitmap.width, CHANNELS)
     try:
         return segments.view(bitmap.shared_memory_handle, bitmap.height, bitmap.width)

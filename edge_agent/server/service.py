@@ -95,7 +95,7 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
 
     def _detect(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:
         slot = self._registry.slot(request.model_component)
-        check_bitmap(request.bitmap)
+        data = check_bitmap(request.bitmap)
         with slot.admit() as model:
             arrived = time.monotonic_ns()
             with slot.turn(context.time_remaining()):
@@ -104,7 +104,7 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
                 waited = (time.monotonic_ns() - arrived) / 1e6
                 # In the turn, so that the segments are checked right before they are used.
                 target = mask_target(request, model.mask_size, self._segments)
-                verdict = model.detect(image_of(request.bitmap, self._segments), target)
+                verdict = model.detect(image_of(request.bitmap, data, self._segments), target)
             _send_metadata(context, slot, verdict, waited)
             return _response(request, verdict, mask_in_segment=target is not None)
 

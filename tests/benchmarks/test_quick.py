@@ -36,3 +36,14 @@ def test_pipeline() -> None:
         for size in ("vga", "1080p", "12mp"):
             assert figures["ratio"][transport][size] > 0
             assert set(figures["added_ms"][transport][size]) == {"p50", "p99"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_latency() -> None:
+    figures = _quick("latency")
+    for size in ("vga", "1080p", "12mp"):
+        assert set(figures["added_ms"]["shm"][size]) == {"p50", "p99"}
+        assert figures["bytes_over_echo"][size] != 0
+        assert figures["p99_over_p50"]["shm"][size] >= 1
+    assert figures["pss_mb"] > 0
