@@ -91,7 +91,7 @@ def check_bitmap(bitmap: Any) -> Optional[bytes]:
         # A larger size is a whole segment; this one is rows with padding, which would be read askew.
         wrong = found < needed or (found == padded and padded != needed)
     else:
-        data = bitmap.byte_data
+        data = bytes(bitmap.byte_data)
         found = len(data)
         wrong = found != needed
     if wrong:
