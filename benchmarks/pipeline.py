@@ -46,6 +46,8 @@ _ROUNDS = 3
 class _MemoryCamera:
     """Copies frames from memory; with a gate, each only after the one before it was inspected."""
 
+    free_running = False
+
     def __init__(self, frames: List[Pixels], count: int, gate: Optional[threading.Semaphore]) -> None:
         self._frames = frames
         self._left = count

@@ -7,6 +7,9 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 ├── CameraError                 a camera that failed (subject: the camera)
 │   ├── CameraNotConnectedError   worth another try later
 │   └── EndOfInputError           a finite camera has given its last frame
+├── GpioError                   a GPIO chip or line (subject: chip and line)
+├── TriggerError                a source of triggers (subject: the source)
+│   └── TriggerNotConnectedError  worth another try later
 ├── SharedMemoryError           a segment or a handle that cannot be used (subject: its name)
 ├── ModelError                  a packaged model (subject: model and file)
 │   ├── PackageError              the files of the package: missing, torn, climbing out, too large
@@ -82,6 +85,18 @@ class CameraError(EdgeAgentError):
 
 
 class CameraNotConnectedError(CameraError):
+    pass
+
+
+class GpioError(EdgeAgentError):
+    pass
+
+
+class TriggerError(EdgeAgentError):
+    pass
+
+
+class TriggerNotConnectedError(TriggerError):
     pass
 
 

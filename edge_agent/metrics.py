@@ -16,7 +16,11 @@ from typing import Any, Dict
 
 @dataclass(frozen=True)
 class AccountingSnapshot:
-    """One consistent reading. `in_flight` frames are captured and undecided; `spooled` inspections wait for delivery."""
+    """One consistent reading.
+
+    `in_flight` frames are captured and undecided; `spooled` inspections wait for delivery. `late` counts, beside the
+    equations, the frames that were not decided by the time that their lane allows.
+    """
 
     captured: int
     in_flight: int
@@ -26,6 +30,7 @@ class AccountingSnapshot:
     delivered: int
     spooled: int
     expired: Dict[str, int]
+    late: int = 0
 
     def balanced(self) -> bool:
         frames = self.in_flight + self.inspected + sum(self.dropped.values()) + sum(self.failed.values())
@@ -42,6 +47,7 @@ class AccountingSnapshot:
             "delivered": self.delivered,
             "spooled": self.spooled,
             "expired": dict(self.expired),
+            "late": self.late,
             "balanced": self.balanced(),
         }
 
@@ -58,6 +64,7 @@ class Accounting:
         self._delivered = 0
         self._spooled = 0
         self._expired: Counter[str] = Counter()
+        self._late = 0
 
     def capture(self) -> None:
         """A frame exists, or a capture was begun whose failure will be counted by `fail`."""
@@ -81,6 +88,11 @@ class Accounting:
             self._inspected += 1
             self._spooled += 1
 
+    def be_late(self) -> None:
+        """A frame's time to decide has passed without a verdict."""
+        with self._lock:
+            self._late += 1
+
     def deliver(self) -> None:
         with self._lock:
             self._leave_spool()
@@ -102,6 +114,7 @@ class Accounting:
                 delivered=self._delivered,
                 spooled=self._spooled,
                 expired=dict(self._expired),
+                late=self._late,
             )
 
     def _leave_flight(self) -> None:

@@ -31,6 +31,10 @@ class Captured:
 class Camera(Protocol):
     """A source of images. Used by one thread at a time."""
 
+    @property
+    def free_running(self) -> bool:
+        """Whether images come by themselves, wanted or not, as from a video stream; else each `capture` asks for one."""
+
     def open(self) -> None:
         """Make ready.
 

@@ -50,6 +50,8 @@ class _State(NamedTuple):
 class FolderCamera:
     """See the module's text. Used by one thread at a time."""
 
+    free_running = False
+
     def __init__(self, settings: FolderSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.lane.lane import Lane, LaneContext, LaneSettings
+from edge_agent.lane.lane import Lane, LaneContext
+from edge_agent.lane.settings import LaneSettings
 
 __all__ = ["Lane", "LaneContext", "LaneSettings"]

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+from dataclasses import dataclass
 from typing import Optional
 
 from edge_agent.backoff import Backoff
 from edge_agent.cameras import Camera, Captured
 from edge_agent.clock import Clock
-from edge_agent.errors import CameraError, EndOfInputError, ImageError, SharedMemoryError
+from edge_agent.errors import (
+    CameraError,
+    CameraNotConnectedError,
+    EdgeAgentError,
+    EndOfInputError,
+    ImageError,
+    SharedMemoryError,
+)
 from edge_agent.frame import Frame
+from edge_agent.lane.buffer import FrameBuffer
+from edge_agent.lane.gate import TriggerGate
+from edge_agent.lane.watch import CameraWatch
 from edge_agent.metrics import Accounting
-from edge_agent.outage import Outage
 from edge_agent.shared_memory import Ring, Slot
+from edge_agent.triggers import Trigger
 
 _log = logging.getLogger(__name__)
 
@@ -22,52 +32,63 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 
 
+class _SilentError(CameraNotConnectedError):
+    """It is open, and nothing comes."""
+
+
+@dataclass(frozen=True)
+class CapturePath:
+    """What a capturing thread works with. Without a gate every frame of the camera is taken."""
+
+    lane: str
+    camera: Camera
+    ring: Ring
+    buffer: FrameBuffer
+    accounting: Accounting
+    watch: CameraWatch
+    clock: Clock
+    gate: Optional[TriggerGate]
+    acquire_within_s: float
+
+
 class CaptureLoop:
-    """Reconnects the camera for ever, with back-off; ends at the end of input or when `stop` is set.
+    """Reconnects the camera for ever, with back-off; ends at the end of input or when `stop` is set."""
 
-    The queue takes frames in order and, last, one None.
-    """
-
-    def __init__(
-        self,
-        lane: str,
-        camera: Camera,
-        ring: Ring,
-        frames: queue.Queue[Optional[Frame]],
-        accounting: Accounting,
-        clock: Clock,
-        stop: threading.Event,
-    ) -> None:
-        self._lane = lane
-        self._camera = camera
-        self._ring = ring
-        self._frames = frames
-        self._accounting = accounting
-        self._clock = clock
+    def __init__(self, path: CapturePath, stop: threading.Event) -> None:
+        self._path = path
         self._stop = stop
         self._sequence = 0
         self._backoff = Backoff()
-        self._outage = Outage(_log, f"lane {lane}: camera")
 
     def run(self) -> None:
+        path = self._path
         try:
             while not self._stop.is_set():
                 try:
-                    self._camera.open()
+                    path.camera.open()
+                    path.watch.opened(path.clock.monotonic_ns())
                     self._capture_until_gone()
                 except EndOfInputError:
                     return
                 except CameraError as error:
-                    self._outage.report(error)
-                    self._clock.wait(self._stop, self._backoff.next())
+                    path.watch.failed(error, "silent" if isinstance(error, _SilentError) else "gone")
+                    if path.gate is not None:
+                        path.gate.miss("camera")
+                    path.clock.wait(self._stop, self._backoff.next())
                 finally:
-                    self._camera.close()
+                    path.camera.close()
         finally:
-            self._hand_over(None)
+            if path.gate is not None:
+                path.gate.miss("stopped")
+            path.buffer.end()
 
     def _capture_until_gone(self) -> None:
+        gate = self._path.gate
         while not self._stop.is_set():
-            slot = self._ring.acquire(timeout=_LOOK_S)
+            # A free-running camera is emptied all the time, so that a trigger finds the newest image, no old one.
+            if gate is not None and not self._path.camera.free_running and not gate.wait(_LOOK_S):
+                continue
+            slot = self._path.ring.acquire(timeout=_LOOK_S)
             if slot is None:
                 continue
             frame = self._capture(slot)
@@ -75,57 +96,81 @@ class CaptureLoop:
                 slot.release()
             elif not self._hand_over(frame):
                 frame.release()
-                self._accounting.drop("stopped")
+                self._path.accounting.drop("stopped")
 
     def _capture(self, slot: Slot) -> Optional[Frame]:
-        """A frame in the slot; None when none came or when what came was counted as failed."""
+        """A frame in the slot; None when none came, none was asked for, or what came was counted as failed."""
+        path = self._path
         try:
-            captured = self._camera.capture(slot.reserve, _LOOK_S)
+            captured = path.camera.capture(slot.reserve, _LOOK_S)
         except ImageError as error:
-            self._count_failed("image", error)
+            self._fail("image", error)
             return None
         except SharedMemoryError as error:
-            self._count_failed("shared_memory", error)
+            self._fail("shared_memory", error)
             return None
         except CameraError:
             slot.release()
             raise
-        self._outage.over()
-        self._backoff.reset()
+        now_ns = path.clock.monotonic_ns()
         if captured is None:
+            self._nothing_came(slot, now_ns)
             return None
-        self._accounting.capture()
-        return self._frame(captured, slot)
+        path.watch.works()
+        path.watch.frame(captured.pixels, now_ns)
+        self._backoff.reset()
+        trigger: Optional[Trigger] = None
+        if path.gate is not None:
+            trigger = path.gate.peek()
+            if trigger is None or captured.captured_ns < trigger.triggered_ns:
+                return None
+        path.accounting.capture()
+        if path.gate is not None:
+            path.gate.take()
+        return self._frame(captured, slot, trigger)
 
-    def _count_failed(self, cause: str, error: Exception) -> None:
-        self._accounting.capture()
-        self._accounting.fail(cause)
-        _log.warning("lane %s: frame lost: %s", self._lane, error)
+    def _nothing_came(self, slot: Slot, now_ns: int) -> None:
+        path = self._path
+        if not path.camera.free_running:
+            path.watch.works()
+        elif path.watch.is_silent(now_ns):
+            slot.release()
+            raise _SilentError(path.lane, "the camera is open and gives no frames")
+        if path.gate is not None:
+            trigger = path.gate.peek()
+            if trigger is not None and now_ns - trigger.triggered_ns > path.acquire_within_s * 1e9:
+                path.gate.miss("no_image")
 
-    def _frame(self, captured: Captured, slot: Slot) -> Frame:
+    def _fail(self, cause: str, error: EdgeAgentError) -> None:
+        gate = self._path.gate
+        if gate is not None:
+            if gate.peek() is None:
+                return  # nobody asked for this image
+            gate.take()
+        self._path.accounting.capture()
+        self._path.accounting.fail(cause)
+        _log.warning("lane %s: frame lost: %s", self._path.lane, error)
+
+    def _frame(self, captured: Captured, slot: Slot, trigger: Optional[Trigger]) -> Frame:
         self._sequence += 1
         pixels = captured.pixels
         pixels.flags.writeable = False
         return Frame(
-            camera=self._lane,
+            camera=self._path.lane,
             sequence=self._sequence,
             pixels=pixels,
             placement=slot.placement(pixels.nbytes),
             captured_at_ns=captured.captured_at_ns,
             captured_ns=captured.captured_ns,
-            decoded_ns=self._clock.monotonic_ns(),
+            decoded_ns=self._path.clock.monotonic_ns(),
             source=captured.source,
             release=slot.release,
+            trigger_id=trigger.id if trigger is not None else None,
         )
 
-    def _hand_over(self, frame: Optional[Frame]) -> bool:
+    def _hand_over(self, frame: Frame) -> bool:
         """Give the frame to the inspecting thread; false when the lane was stopped before there was room."""
-        while True:
-            try:
-                self._frames.put(frame, timeout=_LOOK_S)
-            except queue.Full:
-                # The inspecting thread looks at `stop` itself and needs no last None then.
-                if self._stop.is_set():
-                    return False
-            else:
-                return True
+        while not self._path.buffer.put(frame, _LOOK_S):
+            if self._stop.is_set():
+                return False
+        return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import re
 import threading
 import uuid
@@ -28,6 +27,7 @@ from edge_agent.errors import (
 )
 from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
+from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.metrics import Accounting
 from edge_agent.outage import Outage
 from edge_agent.spool import Entry, MemorySpool
@@ -70,11 +70,13 @@ class InspectLoop:
         self,
         identity: Identity,
         session: ModelSession,
-        frames: queue.Queue[Optional[Frame]],
+        frames: FrameBuffer,
         spool: MemorySpool,
         accounting: Accounting,
         clock: Clock,
         stop: threading.Event,
+        *,
+        decide_by_ms: float = 0.0,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -83,20 +85,17 @@ class InspectLoop:
         self._accounting = accounting
         self._clock = clock
         self._stop = stop
+        self._decide_by_ns = decide_by_ms * 1e6
         self._outage = Outage(_log, f"lane {identity.camera}: model")
 
     def run(self) -> None:
         try:
-            while True:
-                try:
-                    frame = self._frames.get(timeout=_LOOK_S)
-                except queue.Empty:
-                    if self._stop.is_set():
-                        return
-                    continue
-                if frame is None:
+            while not self._frames.ended():
+                frame = self._frames.get(_LOOK_S)
+                if frame is not None:
+                    self._settle(frame)
+                elif self._stop.is_set():
                     return
-                self._settle(frame)
         finally:
             self._session.close()
 
@@ -118,6 +117,8 @@ class InspectLoop:
             self._accounting.inspect()
             self._spool.put(Entry(inspection.to_json(), self._accounting))
         finally:
+            if 0 < self._decide_by_ns < self._clock.monotonic_ns() - frame.captured_ns:
+                self._accounting.be_late()
             frame.release()
 
     def _decide(self, frame: Frame) -> Detection:

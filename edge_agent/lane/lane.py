@@ -1,55 +1,32 @@
-"""One camera's path: two threads, a ring of frames, a hand-over of one, and the accounting."""
+"""One camera's path: its threads, a ring of frames, a buffer between capturing and inspecting, and the accounting."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from dataclasses import dataclass
-from typing import Callable, Literal, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from edge_agent.cameras import Camera, FolderSettings
+from edge_agent.cameras import Camera
 from edge_agent.clock import Clock
-from edge_agent.config import Settings
 from edge_agent.detector import EdgeAgentClient, ModelSession
-from edge_agent.frame import Frame
-from edge_agent.lane.capture import CaptureLoop
+from edge_agent.errors import TriggerError
+from edge_agent.lane.buffer import FrameBuffer
+from edge_agent.lane.capture import CaptureLoop, CapturePath
+from edge_agent.lane.gate import TriggerGate
 from edge_agent.lane.inspect import Identity, InspectLoop
+from edge_agent.lane.settings import LaneSettings
+from edge_agent.lane.trigger import TriggerLoop
+from edge_agent.lane.watch import CameraWatch
 from edge_agent.metrics import Accounting
 from edge_agent.shared_memory import Ring
 from edge_agent.spool import MemorySpool
+from edge_agent.triggers import ContinuousSettings, Trigger, make_trigger
 
 _log = logging.getLogger(__name__)
 
-#: Characters of a component's name (contract section 4.1).
-MAX_COMPONENT_NAME = 128
-
-# One frame being captured, one waiting, one being inspected.
-_SLOTS = 3
-
-
-class LaneSettings(Settings, frozen=True):
-    """One lane.
-
-    Attributes:
-        model: the model component that inspects its frames.
-        camera: where the frames come from.
-        pixels: `shared_memory`, or `bytes` for an Edge Agent that does not share /dev/shm with the inspector.
-        deadline_s: seconds that one call to the Edge Agent may take.
-        start_timeout_s: seconds that a model may take to start.
-    """
-
-    model: str
-    camera: FolderSettings
-    pixels: Literal["shared_memory", "bytes"] = "shared_memory"
-    deadline_s: float = 2.0
-    start_timeout_s: float = 180.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.model) <= MAX_COMPONENT_NAME:
-            raise ValueError(f"`model` must be a component's name of 1 to {MAX_COMPONENT_NAME} characters")
-        if self.deadline_s <= 0 or self.start_timeout_s <= 0:
-            raise ValueError("`deadline_s` and `start_timeout_s` must be above 0")
+# One frame being captured and one being inspected, beside those that wait.
+_BUSY_SLOTS = 2
 
 
 @dataclass(frozen=True)
@@ -78,33 +55,55 @@ class Lane:
         self.accounting = Accounting()
         self._faulty = threading.Event()
         self._stop = threading.Event()
-        self._frames: queue.Queue[Optional[Frame]] = queue.Queue(maxsize=1)
-        self._ring = Ring(_SLOTS)
+        self._captured_all = threading.Event()
+        self._policy = settings.policy
+        self._buffer = FrameBuffer(settings.buffer, settings.policy, self.accounting)
+        self._ring = Ring(settings.buffer + _BUSY_SLOTS)
+        self._watch = CameraWatch(
+            f"lane {name}", silent_after_s=settings.silent_after_s, stale_after_s=settings.stale_after_s
+        )
+        triggered = not isinstance(settings.trigger, ContinuousSettings)
+        self._gate = TriggerGate(self._obstacle) if triggered else None
         self._client = EdgeAgentClient(context.socket, deadline_s=settings.deadline_s)
-        capture = CaptureLoop(name, camera, self._ring, self._frames, self.accounting, context.clock, self._stop)
-        session = ModelSession(
-            self._client,
-            settings.model,
-            context.clock,
-            by_bytes=settings.pixels == "bytes",
-            start_timeout_s=settings.start_timeout_s,
-        )
-        identity = Identity(context.thing, context.run, name, settings.model)
-        inspect = InspectLoop(
-            identity, session, self._frames, context.spool, self.accounting, context.clock, self._stop
-        )
         self._threads = [
-            threading.Thread(target=self._guard, args=(loop.run,), name=f"{name}-{part}", daemon=True)
-            for part, loop in (("capture", capture), ("inspect", inspect))
+            threading.Thread(target=self._guard, args=(run,), name=f"{name}-{part}", daemon=True)
+            for part, run in self._loops(camera, settings, context)
         ]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
+    def trigger(self, trigger: Trigger) -> bool:
+        """Ask for an image; false when the trigger is missed, which is counted.
+
+        Raises:
+            TriggerError: the lane takes every frame of its camera, unasked.
+        """
+        if self._gate is None:
+            raise TriggerError(f"lane {self.name}", "is not triggered", "Set its `trigger`.")
+        return self._gate.fire(trigger)
+
+    def on_missed_trigger(self, listener: Callable[[Trigger, str], None]) -> None:
+        """Have `listener(trigger, cause)` called for each missed trigger."""
+        if self._gate is not None:
+            self._gate.listen(listener)
+
+    def status(self) -> Dict[str, Any]:
+        """State of the camera, frames that wait, and the books of the triggers."""
+        status: Dict[str, Any] = {
+            "camera": self._watch.state(),
+            "stale_times": self._watch.stale_times(),
+            "waiting": self._buffer.waiting(),
+        }
+        if self._gate is not None:
+            status["triggers"] = self._gate.snapshot().as_dict()
+        return status
+
     def stop(self) -> None:
         """No new frame; the one being inspected is finished where the agent answers."""
         self._stop.set()
+        self._captured_all.set()
 
     def finished(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
@@ -118,13 +117,65 @@ class Lane:
         self.stop()
         for thread in self._threads:
             thread.join(timeout)
-        while not self._frames.empty():
-            frame = self._frames.get_nowait()
-            if frame is not None:
-                frame.release()
-                self.accounting.drop("stopped")
+        self._buffer.drop_all("stopped")
         self._ring.close()
         self._client.close()
+
+    def _loops(
+        self, camera: Camera, settings: LaneSettings, context: LaneContext
+    ) -> List[Tuple[str, Callable[[], None]]]:
+        path = CapturePath(
+            lane=self.name,
+            camera=camera,
+            ring=self._ring,
+            buffer=self._buffer,
+            accounting=self.accounting,
+            watch=self._watch,
+            clock=context.clock,
+            gate=self._gate,
+            acquire_within_s=settings.acquire_within_s,
+        )
+        session = ModelSession(
+            self._client,
+            settings.model,
+            context.clock,
+            by_bytes=settings.pixels == "bytes",
+            start_timeout_s=settings.start_timeout_s,
+        )
+        identity = Identity(context.thing, context.run, self.name, settings.model)
+        inspect = InspectLoop(
+            identity,
+            session,
+            self._buffer,
+            context.spool,
+            self.accounting,
+            context.clock,
+            self._stop,
+            decide_by_ms=settings.decide_by_ms,
+        )
+        capture = CaptureLoop(path, self._stop)
+
+        def capture_all() -> None:
+            try:
+                capture.run()
+            finally:
+                self._captured_all.set()
+
+        loops = [("capture", capture_all), ("inspect", inspect.run)]
+        source = make_trigger(settings.trigger, context.clock)
+        if source is not None and self._gate is not None:
+            loops.append(
+                ("trigger", TriggerLoop(self.name, source, self._gate, context.clock, self._captured_all).run)
+            )
+        return loops
+
+    def _obstacle(self) -> Optional[str]:
+        """Why a trigger is missed now. With `latest` there is always room: the longest waiting frame goes."""
+        if self._captured_all.is_set():
+            return "stopped"
+        if self._watch.state() in ("opening", "silent", "gone"):
+            return "camera"
+        return "busy" if self._policy != "latest" and self._buffer.full() else None
 
     def _guard(self, run: Callable[[], None]) -> None:
         """A fault of ours in one lane is logged with its traceback and stops this lane; the others go on."""
@@ -133,4 +184,4 @@ class Lane:
         except Exception:  # noqa: BLE001 - whatever it is, the other lanes go on
             _log.exception("lane %s: stopped by an internal error", self.name)
             self._faulty.set()
-            self._stop.set()
+            self.stop()

@@ -25,6 +25,8 @@ MODEL = "com.example.Colours"
 class _Camera:
     """Gives grey frames; `happen` is called with the number of each before it."""
 
+    free_running = False
+
     def __init__(self, frames: int, happen: Callable[[int], None] = lambda _number: None) -> None:
         self._frames = frames
         self._happen = happen

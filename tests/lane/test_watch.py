@@ -1,0 +1,51 @@
+"""What is said of a camera: when it goes, when it is back, when its picture froze."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import CameraNotConnectedError
+from edge_agent.lane.watch import CameraWatch
+
+SECOND = 10**9
+
+
+def test_a_frozen_picture_is_stale_until_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    watch = CameraWatch("lane a", silent_after_s=0, stale_after_s=2)
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(2)]
+    states = []
+    for second, picture in enumerate([0, 0, 0, 0, 1, 1, 1]):
+        watch.works()
+        watch.frame(pictures[picture], second * SECOND)
+        states.append(watch.state())
+    assert states == ["live", "live", "stale", "stale", "live", "live", "stale"]
+    assert watch.stale_times() == 2
+    assert caplog.text.count("the same picture for 2 s") == 2
+    assert caplog.text.count("changes again") == 1
+
+
+def test_silence() -> None:
+    watch = CameraWatch("lane a", silent_after_s=5, stale_after_s=0)
+    watch.opened(10 * SECOND)
+    assert not watch.is_silent(14 * SECOND)
+    assert watch.is_silent(16 * SECOND)
+    watch.frame(np.zeros((64, 64, 3), np.uint8), 16 * SECOND)
+    assert not watch.is_silent(20 * SECOND)
+    assert not CameraWatch("lane a", silent_after_s=0, stale_after_s=0).is_silent(10**18)
+
+
+def test_one_line_when_it_goes_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    watch = CameraWatch("lane a", silent_after_s=0, stale_after_s=0)
+    assert watch.state() == "opening"
+    for _try in range(3):
+        watch.failed(CameraNotConnectedError("camera", "is unplugged"))
+    assert watch.state() == "gone"
+    watch.works()
+    watch.works()
+    assert watch.state() == "live"
+    assert [record.getMessage() for record in caplog.records] == [
+        "lane a: camera: waiting: camera: is unplugged",
+        "lane a: camera: works again",
+    ]
