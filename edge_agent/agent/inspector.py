@@ -84,7 +84,10 @@ class Inspector:
         return {lane.name: lane.accounting.snapshot() for lane in self._lanes}
 
     def report(self) -> Dict[str, Any]:
-        return {"accounting": {name: snapshot.as_dict() for name, snapshot in self.accounting().items()}}
+        return {
+            "accounting": {name: snapshot.as_dict() for name, snapshot in self.accounting().items()},
+            "lanes": {lane.name: lane.status() for lane in self._lanes},
+        }
 
     def _drain(self, stop: threading.Event) -> None:
         """Let the publisher empty the spool, for as long as there is time."""

@@ -44,9 +44,7 @@ class Libgpiod2Chip:
     def output(self, line: int, *, active_low: bool, active: bool) -> _Output:
         kinds = self._gpiod.line
         value = kinds.Value.ACTIVE if active else kinds.Value.INACTIVE
-        request = self._request(
-            line, direction=kinds.Direction.OUTPUT, active_low=active_low, output_value=value
-        )
+        request = self._request(line, direction=kinds.Direction.OUTPUT, active_low=active_low, output_value=value)
         return _Output(f"{self._path} line {line}", request, line, kinds.Value)
 
     def close(self) -> None:

@@ -164,9 +164,7 @@ class Lane:
         loops = [("capture", capture_all), ("inspect", inspect.run)]
         source = make_trigger(settings.trigger, context.clock)
         if source is not None and self._gate is not None:
-            loops.append(
-                ("trigger", TriggerLoop(self.name, source, self._gate, context.clock, self._captured_all).run)
-            )
+            loops.append(("trigger", TriggerLoop(self.name, source, self._gate, context.clock, self._captured_all).run))
         return loops
 
     def _obstacle(self) -> Optional[str]:

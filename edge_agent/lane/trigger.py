@@ -20,7 +20,9 @@ _LOOK_S = 0.2
 class TriggerLoop:
     """Opens the source again for ever, with back-off; ends when `stop` is set."""
 
-    def __init__(self, lane: str, source: TriggerSource, gate: TriggerGate, clock: Clock, stop: threading.Event) -> None:
+    def __init__(
+        self, lane: str, source: TriggerSource, gate: TriggerGate, clock: Clock, stop: threading.Event
+    ) -> None:
         self._source = source
         self._gate = gate
         self._clock = clock

@@ -39,7 +39,7 @@ def _edges(line: EdgeLine) -> List[int]:
         ("rising", False, "x\n1\n", 1),
     ],
 )
-def test_edges(tmp_path: Path, edge: str, active_low: bool, levels: str, expected: int) -> None:
+def test_edges(tmp_path: Path, *, edge: str, active_low: bool, levels: str, expected: int) -> None:
     chip = open_chip(f"sim:{tmp_path}")
     line = chip.edges(17, edge=edge, bias="as_is", active_low=active_low, debounce_us=0)
     before = time.monotonic_ns()

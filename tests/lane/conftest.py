@@ -64,7 +64,7 @@ def spool() -> MemorySpool:
 
 @pytest.fixture
 def start_lane(tmp_path: Path, spool: MemorySpool) -> Iterator[Callable[..., Lane]]:
-    """start_lane(camera, name="a", **settings): a lane that runs on a model that gives an answer at once."""
+    """`start_lane(camera, name="a", **settings)` gives a lane that runs on a model that answers at once."""
     make_package(tmp_path / "models" / MODEL)
     server = ModelServer(tmp_path / "models", str(tmp_path / "server.sock"), threads=1)
     server.start()

@@ -149,9 +149,7 @@ def test_gpio_from_wire_to_inspection(start_lane: Callable[..., Lane], tmp_path:
     assert lane.accounting.snapshot().inspected == books["taken"]
 
 
-def test_silent_cameras_are_connected_anew(
-    start_lane: Callable[..., Lane], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_silent_cameras_are_connected_anew(start_lane: Callable[..., Lane], caplog: pytest.LogCaptureFixture) -> None:
     camera = GatedCamera(free_running=True)
     lane = start_lane(camera, silent_after_s=0.1)
     eventually(lambda: camera.opened >= 3)
