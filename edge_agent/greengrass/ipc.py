@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import logging
 import os
-import queue
-import threading
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
 from awscrt.exceptions import AwsCrtError
@@ -28,6 +27,7 @@ from edge_agent.errors import (
     IpcUnauthorizedError,
     IpcUnavailableError,
 )
+from edge_agent.greengrass.ipc_events import Events, Subscription, handler_for
 from edge_agent.greengrass.topics import publish_topic_problem
 
 TOKEN_VARIABLE = "SVCUID"  # noqa: S105 - the variable's name
@@ -53,11 +53,11 @@ class Closable(Protocol):
 class IpcClient:
     """One connection to the nucleus. It does not come back by itself: after IpcUnavailableError, connect again."""
 
-    def __init__(self, connection: eventstreamrpc.Connection, events: _Events) -> None:
+    def __init__(self, connection: eventstreamrpc.Connection, events: Events) -> None:
         self._connection = connection
         self._client = ipc_client.GreengrassCoreIPCClient(connection)
         self._events = events
-        self._subscriptions: List[_Subscription] = []
+        self._subscriptions: List[Subscription] = []
 
     @classmethod
     def connect(cls, *, timeout: float = 10.0, on_disconnect: Optional[Callable[[], None]] = None) -> IpcClient:
@@ -72,7 +72,7 @@ class IpcClient:
             IpcTimeoutError: no answer in time.
         """
         path, token = _variable(SOCKET_VARIABLE), _variable(TOKEN_VARIABLE)
-        events = _Events()
+        events = Events()
         connection = _connection(path, token)
         try:
             connection.connect(_Lifecycle(events, on_disconnect)).result(timeout)
@@ -114,6 +114,53 @@ class IpcClient:
         response = self._call(subject, self._client.new_get_configuration, request, timeout)
         return dict(response.value or {})
 
+    def publish_to_topic(self, topic: str, payload: bytes, *, timeout: float = 10.0) -> None:
+        """Send bytes to a local topic, which other components of this device may subscribe to."""
+        message = model.PublishMessage(binary_message=model.BinaryMessage(message=payload))
+        request = model.PublishToTopicRequest(topic=topic, publish_message=message)
+        self._call(f"PublishToTopic {topic}", self._client.new_publish_to_topic, request, timeout)
+
+    def subscribe_to_iot_core(
+        self, topic: str, callback: Callable[[str, bytes], None], *, qos: int = 1, timeout: float = 10.0
+    ) -> Closable:
+        """Call `callback` with topic and payload of each message from AWS IoT Core, until it is closed."""
+
+        def deliver(event: Any) -> None:
+            if event.message is not None:
+                callback(event.message.topic_name or "", bytes(event.message.payload or b""))
+
+        return self._subscribe(
+            f"SubscribeToIoTCore {topic}",
+            self._client.new_subscribe_to_iot_core,
+            ipc_client.SubscribeToIoTCoreStreamHandler,
+            model.SubscribeToIoTCoreRequest(topic_name=topic, qos=_QOS[qos]),
+            deliver,
+            timeout,
+        )
+
+    def subscribe_to_topic(
+        self, topic: str, callback: Callable[[str, bytes], None], *, timeout: float = 10.0
+    ) -> Closable:
+        """Call `callback` with topic and payload of each message on a local topic; a JSON message as its text."""
+
+        def deliver(event: Any) -> None:
+            if event.binary_message is not None:
+                message, payload = event.binary_message, bytes(event.binary_message.message or b"")
+            elif event.json_message is not None:
+                message, payload = event.json_message, json.dumps(event.json_message.message).encode()
+            else:
+                return
+            callback(message.context.topic if message.context is not None else topic, payload)
+
+        return self._subscribe(
+            f"SubscribeToTopic {topic}",
+            self._client.new_subscribe_to_topic,
+            ipc_client.SubscribeToTopicStreamHandler,
+            model.SubscribeToTopicRequest(topic=topic),
+            deliver,
+            timeout,
+        )
+
     def subscribe_to_configuration_update(
         self, callback: Callable[[Sequence[str]], None], *, key_path: Sequence[str] = (), timeout: float = 10.0
     ) -> Closable:
@@ -128,17 +175,79 @@ class IpcClient:
             if update is not None:
                 callback(list(update.key_path or []))
 
-        request = model.SubscribeToConfigurationUpdateRequest(key_path=list(key_path))
-        subscription = _Subscription(self._events, deliver)
-        subject = f"SubscribeToConfigurationUpdate {'/'.join(key_path)}".rstrip()
-        subscription.operation, _ = _start(
-            subject,
-            lambda: self._client.new_subscribe_to_configuration_update(_ConfigurationHandler(subscription)),
-            request,
+        return self._subscribe(
+            f"SubscribeToConfigurationUpdate {'/'.join(key_path)}".rstrip(),
+            self._client.new_subscribe_to_configuration_update,
+            ipc_client.SubscribeToConfigurationUpdateStreamHandler,
+            model.SubscribeToConfigurationUpdateRequest(key_path=list(key_path)),
+            deliver,
             timeout,
         )
-        self._subscriptions.append(subscription)
-        return subscription
+
+    def subscribe_to_configuration_checks(
+        self, callback: Callable[[str, Dict[str, Any]], None], *, timeout: float = 10.0
+    ) -> Closable:
+        """Call `callback` with deployment and proposed configuration before a deployment lands (classic nucleus).
+
+        Each call wants a `report_configuration` in time. A deployment that says so waits for it; see the
+        `configurationValidationPolicy` of CreateDeployment.
+
+        Raises:
+            IpcRefusedError: nucleus lite does not know this.
+        """
+
+        def deliver(event: Any) -> None:
+            proposal = event.validate_configuration_update_event
+            if proposal is not None:
+                callback(proposal.deployment_id or "", dict(proposal.configuration or {}))
+
+        return self._subscribe(
+            "SubscribeToValidateConfigurationUpdates",
+            self._client.new_subscribe_to_validate_configuration_updates,
+            ipc_client.SubscribeToValidateConfigurationUpdatesStreamHandler,
+            model.SubscribeToValidateConfigurationUpdatesRequest(),
+            deliver,
+            timeout,
+        )
+
+    def report_configuration(self, deployment: str, problem: Optional[str], *, timeout: float = 10.0) -> None:
+        """Accept the proposed configuration of a deployment, or reject it for the problem that is named."""
+        status = model.ConfigurationValidityStatus
+        report = model.ConfigurationValidityReport(
+            status=status.ACCEPTED if problem is None else status.REJECTED, deployment_id=deployment, message=problem
+        )
+        request = model.SendConfigurationValidityReportRequest(configuration_validity_report=report)
+        operation = self._client.new_send_configuration_validity_report
+        self._call("SendConfigurationValidityReport", operation, request, timeout)
+
+    def subscribe_to_component_updates(self, callback: Callable[[str], None], *, timeout: float = 10.0) -> Closable:
+        """Call `callback` with the deployment that is about to restart this component (classic nucleus).
+
+        It may be put off within the nucleus's time by `defer_component_update`.
+
+        Raises:
+            IpcRefusedError: nucleus lite does not know this.
+        """
+
+        def deliver(event: Any) -> None:
+            if event.pre_update_event is not None:
+                callback(event.pre_update_event.deployment_id or "")
+
+        return self._subscribe(
+            "SubscribeToComponentUpdates",
+            self._client.new_subscribe_to_component_updates,
+            ipc_client.SubscribeToComponentUpdatesStreamHandler,
+            model.SubscribeToComponentUpdatesRequest(),
+            deliver,
+            timeout,
+        )
+
+    def defer_component_update(self, deployment: str, *, recheck_ms: int, reason: str, timeout: float = 10.0) -> None:
+        """Put an announced update off; 0 milliseconds let it come now."""
+        request = model.DeferComponentUpdateRequest(
+            deployment_id=deployment, recheck_after_ms=recheck_ms, message=reason
+        )
+        self._call("DeferComponentUpdate", self._client.new_defer_component_update, request, timeout)
 
     def update_state(self, state: str, *, timeout: float = 10.0) -> None:
         """Report the component's state: a ReportedLifecycleState, such as RUNNING or ERRORED."""
@@ -154,6 +263,22 @@ class IpcClient:
         with contextlib.suppress(Exception):  # whatever the connection ended with, it has ended
             self._connection.close().result(_CLOSE_SECONDS)
 
+    def _subscribe(
+        self,
+        subject: str,
+        new_operation: Callable[[Any], Any],
+        handler: Any,
+        request: Any,
+        deliver: Callable[[Any], None],
+        timeout: float,
+    ) -> Subscription:
+        subscription = Subscription(self._events, deliver)
+        subscription.operation, _ = _start(
+            subject, lambda: new_operation(handler_for(handler, subscription)), request, timeout
+        )
+        self._subscriptions.append(subscription)
+        return subscription
+
     @staticmethod
     def _call(subject: str, new_operation: Callable[[], Any], request: Any, timeout: float) -> Any:
         operation, response = _start(subject, new_operation, request, timeout)
@@ -161,37 +286,8 @@ class IpcClient:
         return response
 
 
-class _Events:
-    """Runs callbacks one after the other on one thread, which a blocked callback cannot keep alive at exit."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Optional[Tuple[Callable[..., None], Tuple[Any, ...]]]] = queue.SimpleQueue()
-        self.stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ipc-events", daemon=True)
-        self._thread.start()
-
-    def submit(self, function: Callable[..., None], *arguments: Any) -> None:
-        if not self.stopped.is_set():
-            self._queue.put((function, arguments))
-
-    def stop(self) -> None:
-        self.stopped.set()
-        self._queue.put(None)
-
-    def _run(self) -> None:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            function, arguments = item
-            try:
-                function(*arguments)
-            except Exception:  # noqa: BLE001 - whatever a callback raises, the next one still runs
-                _log.exception("A callback of the Greengrass IPC client failed")
-
-
 class _Lifecycle(eventstreamrpc.LifecycleHandler):  # type: ignore[misc]  # the SDK is untyped here
-    def __init__(self, events: _Events, on_disconnect: Optional[Callable[[], None]]) -> None:
+    def __init__(self, events: Events, on_disconnect: Optional[Callable[[], None]]) -> None:
         self._events = events
         self._on_disconnect = on_disconnect
 
@@ -205,36 +301,6 @@ class _Lifecycle(eventstreamrpc.LifecycleHandler):  # type: ignore[misc]  # the 
     def on_error(self, error: Exception) -> bool:
         _log.warning("The Greengrass IPC connection reports an error: %r", error)
         return True  # close
-
-
-class _Subscription:
-    def __init__(self, events: _Events, deliver: Callable[[Any], None]) -> None:
-        self._events = events
-        self._deliver = deliver
-        self._closed = False
-        self.operation: Any = None
-
-    def receive(self, event: Any) -> None:
-        self._events.submit(self._hand_over, event)
-
-    def _hand_over(self, event: Any) -> None:
-        if not self._closed:
-            self._deliver(event)
-
-    def close(self) -> None:
-        """No callback begins after this; one that runs may still be running."""
-        self._closed = True
-        if self.operation is not None:
-            self.operation.close()
-
-
-class _ConfigurationHandler(ipc_client.SubscribeToConfigurationUpdateStreamHandler):  # type: ignore[misc]  # as above
-    def __init__(self, subscription: _Subscription) -> None:
-        super().__init__()
-        self._subscription = subscription
-
-    def on_stream_event(self, event: Any) -> None:
-        self._subscription.receive(event)
 
 
 def _variable(name: str) -> str:

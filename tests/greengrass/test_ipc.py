@@ -18,6 +18,7 @@ from edge_agent.errors import (
     IpcTimeoutError,
     IpcUnauthorizedError,
     IpcUnavailableError,
+    NucleusError,
 )
 from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient
 
@@ -285,3 +286,71 @@ def test_nothing_but_the_client_loads_the_sdk():
     modules = "edge_agent.greengrass.nucleus, edge_agent.greengrass.recipe, edge_agent.cli.nucleus_control"
     code = f"import sys, {modules}; sys.exit('awscrt' in sys.modules or 'paho' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_messages_from_the_cloud_and_from_the_device(start, connect, mode):
+    nucleus = start(mode)
+    connected = connect(nucleus)
+    cloud, local = Events(), Events()
+    subscription = connected.subscribe_to_iot_core("a/#", lambda topic, payload: cloud.put((topic, payload)))
+    connected.subscribe_to_topic("b", lambda topic, payload: local.put((topic, payload)))
+    nucleus.publish("a/1", b"\x00x")
+    nucleus.publish_local("b", b"no json")
+    nucleus.publish_local("b", b'{"x": 1}')
+    connected.publish_to_topic("b", b"mine")
+    assert cloud.take(1) == [("a/1", b"\x00x")]
+    assert local.take(3) == [("b", b"no json"), ("b", b'{"x": 1}'), ("b", b"mine")]
+    subscription.close()
+    nucleus.publish("a/2", b"later")
+    connected.get_configuration()
+    assert cloud.empty()
+
+
+def test_topics_need_their_policies(start, connect, mode):
+    connected = connect(start(mode, access_control={}))
+    with pytest.raises(IpcUnauthorizedError):
+        connected.subscribe_to_iot_core("a", print)
+    with pytest.raises(IpcUnauthorizedError):
+        connected.subscribe_to_topic("a", print)
+
+
+def test_a_deployment_asks_before_it_lands(start, connect):
+    nucleus = start("classic", {"a": 1, "b": {"c": 2}})
+    connected = connect(nucleus)
+    asked = Events()
+
+    def check(deployment, configuration):
+        asked.put(configuration)
+        connected.report_configuration(deployment, "a: is odd" if configuration["a"] % 2 else None)
+
+    connected.subscribe_to_configuration_checks(check)
+    nucleus.configure({"a": 2})
+    with pytest.raises(NucleusError, match="rejects the configuration: a: is odd"):
+        nucleus.configure({"a": 3})
+    assert connected.get_configuration(["a"]) == {"a": 2}
+    assert [(values["a"], values["b"]) for values in asked.take(2)] == [(2, {"c": 2}), (3, {"c": 2})]
+    with pytest.raises(IpcInvalidError, match="never made"):
+        connected.report_configuration("another", None)
+
+
+def test_an_update_is_put_off(start, connect):
+    nucleus = start("classic")
+    connected = connect(nucleus)
+    announced = Events()
+
+    def announce(deployment):
+        connected.defer_component_update(deployment, recheck_ms=5000, reason="a part is being inspected")
+        announced.put(deployment)
+
+    connected.subscribe_to_component_updates(announce)
+    nucleus.command("component-update", deployment="d-1")
+    assert announced.take(1) == ["d-1"]
+    (deferral,) = nucleus.counters()["deferrals"]
+    assert (deferral["deploymentId"], deferral["recheckAfterMs"]) == ("d-1", 5000)
+
+
+def test_lite_knows_no_checks_and_no_updates(start, connect):
+    connected = connect(start("lite"))
+    for subscribe in (connected.subscribe_to_configuration_checks, connected.subscribe_to_component_updates):
+        with pytest.raises(IpcRefusedError):
+            subscribe(print)

@@ -164,8 +164,8 @@ def _publish_local(server: Server, topic: str, payload: Any) -> Result:
     return {"delivered": server.core.publish_local(_text(topic), _bytes(payload))}
 
 
-def _configure(server: Server, values: Any) -> Result:
-    return {"changed": server.core.deploy(values)}
+async def _configure(server: Server, values: Any) -> Result:
+    return {"changed": await server.core.deploy(values)}
 
 
 def _component_update(server: Server, deployment: str, restarting: bool = False) -> Result:  # noqa: FBT001, FBT002 - JSON

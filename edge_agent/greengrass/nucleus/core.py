@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import copy
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from edge_agent.greengrass.bounded_json import loads
 from edge_agent.greengrass.nucleus.authorization import Authorization
+from edge_agent.greengrass.nucleus.checks import ConfigurationChecks
 from edge_agent.greengrass.nucleus.cloud import Cloud
 from edge_agent.greengrass.nucleus.configuration import Configuration, Merge
 from edge_agent.greengrass.nucleus.limits import Limits
@@ -64,6 +67,7 @@ class Core:
         self.update_listeners: List[SendEvent] = []
         self._update_pending = False
         self.deferrals: List[Dict[str, Any]] = []
+        self.checks = ConfigurationChecks()
 
     def _authorize(self, *, allow_all: bool) -> Authorization:
         access_control = None
@@ -95,8 +99,18 @@ class Core:
         if watch in self._watches:
             self._watches.remove(watch)
 
-    def deploy(self, value: Dict[str, Any]) -> List[List[str]]:
-        """Merge as a deployment does, access control included; gives the key paths that changed."""
+    async def deploy(self, value: Dict[str, Any]) -> List[List[str]]:
+        """Merge as a deployment does, access control included; gives the key paths that changed.
+
+        Raises:
+            ValueError: the component rejects the configuration that this would make; nothing changed.
+        """
+        if not self.limits.lite:
+            proposed = copy.deepcopy(self.configuration)
+            proposed.merge([], value, time.time_ns() // 1_000_000)
+            problem = await self.checks.ask(uuid.uuid4().hex, proposed.get([]))
+            if problem is not None:
+                raise ValueError(f"the component rejects the configuration: {problem}")
         changed = self.merge([], value, time.time_ns() // 1_000_000).changed
         if any(path[0].lower() == ACCESS_CONTROL.lower() for path in changed):
             self.authorization = self._authorize(allow_all=False)

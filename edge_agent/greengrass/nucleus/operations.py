@@ -289,6 +289,20 @@ def _defer_component_update(core: Core, request: Request, _stream: EventStream) 
     return {}
 
 
+def _subscribe_to_validate_configuration_updates(core: Core, _request: Request, stream: EventStream) -> Dict[str, Any]:
+    core.checks.subscribe(stream.send_event)
+    stream.on_close(lambda: core.checks.unsubscribe(stream.send_event))
+    return {}
+
+
+def _send_configuration_validity_report(core: Core, request: Request, _stream: EventStream) -> Dict[str, Any]:
+    report = request.get("configurationValidityReport")
+    if not isinstance(report, dict) or report.get("status") not in ("ACCEPTED", "REJECTED"):
+        raise OperationError(INVALID_ARGUMENTS, "Configuration validity report is required with its status")
+    core.checks.report(report)
+    return {}
+
+
 def _count_subscription(core: Core, stream: EventStream) -> None:
     most: Optional[int] = core.limits.subscriptions
     if most is not None and core.open_subscriptions >= most:
@@ -313,9 +327,18 @@ _OPERATIONS: Dict[str, Tuple[Handler, bool]] = {
     "UpdateState": (_update_state, False),
     "SubscribeToComponentUpdates": (_subscribe_to_component_updates, True),
     "DeferComponentUpdate": (_defer_component_update, False),
+    "SubscribeToValidateConfigurationUpdates": (_subscribe_to_validate_configuration_updates, True),
+    "SendConfigurationValidityReport": (_send_configuration_validity_report, False),
 }
 
-_CLASSIC_ONLY = frozenset({"SubscribeToComponentUpdates", "DeferComponentUpdate"})
+_CLASSIC_ONLY = frozenset(
+    {
+        "SubscribeToComponentUpdates",
+        "DeferComponentUpdate",
+        "SubscribeToValidateConfigurationUpdates",
+        "SendConfigurationValidityReport",
+    }
+)
 
 # What nucleus lite answers a component without the policies for these.
 _ANSWERS_OF_LITE = {
