@@ -28,6 +28,7 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   └── SocketInUseError          another agent answers on the socket
 ├── IpcError                    Greengrass IPC (subject: operation and topic)
 │   ├── IpcUnavailableError       no nucleus, or the connection is gone
+│   │   └── IpcTokenRefusedError    the nucleus is there and does not know our token
 │   ├── IpcTimeoutError           no answer in time
 │   ├── IpcUnauthorizedError      the recipe's accessControl does not allow it
 │   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
@@ -173,6 +174,10 @@ class IpcError(EdgeAgentError):
 
 
 class IpcUnavailableError(IpcError):
+    pass
+
+
+class IpcTokenRefusedError(IpcUnavailableError):
     pass
 
 

@@ -24,6 +24,7 @@ from edge_agent.errors import (
     IpcInvalidError,
     IpcRefusedError,
     IpcTimeoutError,
+    IpcTokenRefusedError,
     IpcUnauthorizedError,
     IpcUnavailableError,
 )
@@ -36,6 +37,7 @@ SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 _log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
+_CLOSED = "AWS_IO_SOCKET_CLOSED"
 _QOS = {0: model.QOS.AT_MOST_ONCE, 1: model.QOS.AT_LEAST_ONCE}
 
 # Error shapes by what a caller can do about them; every other shape is a refusal.
@@ -68,7 +70,8 @@ class IpcClient:
             on_disconnect: called once when the connection is lost, not when `close` ends it.
 
         Raises:
-            IpcUnavailableError: a variable is missing, nobody listens, or the token is refused.
+            IpcUnavailableError: a variable is missing or nobody listens.
+            IpcTokenRefusedError: somebody listens, and refuses.
             IpcTimeoutError: no answer in time.
         """
         path, token = _variable(SOCKET_VARIABLE), _variable(TOKEN_VARIABLE)
@@ -79,8 +82,12 @@ class IpcClient:
         except BaseException as error:
             events.stop()
             connection.close()
+            subject = f"connection to {path}"
+            if isinstance(error, AwsCrtError) and error.name == _CLOSED:
+                reason = f"was closed at once, as nucleus lite does when the token in {TOKEN_VARIABLE} is not valid"
+                raise IpcTokenRefusedError(subject, reason, "Restart") from error
             if isinstance(error, Exception):
-                raise _mapped(error, f"connection to {path}") from error
+                raise _mapped(error, subject) from error
             raise
         return cls(connection, events)
 
@@ -347,7 +354,7 @@ def _mapped(error: Exception, subject: str) -> IpcError:
     if isinstance(error, (concurrent.futures.TimeoutError, TimeoutError)):
         return IpcTimeoutError(subject, "got no answer in time")
     if isinstance(error, eventstreamrpc.AccessDeniedError):
-        return IpcUnavailableError(subject, f"was refused: the token in {TOKEN_VARIABLE} is not valid", "Restart")
+        return IpcTokenRefusedError(subject, f"was refused: the token in {TOKEN_VARIABLE} is not valid", "Restart")
     if isinstance(error, eventstreamrpc.EventStreamOperationError):
         kind = _SHAPES.get(type(error).__name__, IpcRefusedError)
         mapped: IpcError = kind(subject, f"the nucleus answers {text}")
