@@ -13,6 +13,7 @@ from edge_agent.errors import ConfigError, EdgeAgentError
 
 # verb: module:attribute, in the order the help shows them
 _VERBS: Dict[str, str] = {
+    "config": "edge_agent.cli.config:config",
     "demo": "edge_agent.cli.demo:demo",
     "run": "edge_agent.cli.run:run",
     "serve": "edge_agent.cli.serve:serve",

@@ -11,13 +11,15 @@ from edge_agent.triggers.base import Trigger
 
 
 class GpioTriggerSettings(Settings, frozen=True, tag_field="type", tag="gpio"):
-    """Attributes:
-    chip: the GPIO chip, such as `/dev/gpiochip0`; `sim:NAME` for a simulated one.
-    line: the line's number on the chip.
-    edge: which edges mean a part: `rising`, `falling` or `both`.
-    debounce_ms: an edge counts when this much time has passed since the one before it; 0 for a clean signal.
-    bias: resistor of the input: `as_is`, `pull_up`, `pull_down` or `disabled`.
-    active_low: the line is 0 V while a part is there; edges are then named the other way round.
+    """Edges of an input line.
+
+    Attributes:
+        chip: the GPIO chip, such as `/dev/gpiochip0`; `sim:NAME` for a simulated one.
+        line: the line's number on the chip.
+        edge: which edges mean a part: `rising`, `falling` or `both`.
+        debounce_ms: an edge counts when this much time has passed since the one before it; 0 for a clean signal.
+        bias: resistor of the input: `as_is`, `pull_up`, `pull_down` or `disabled`.
+        active_low: the line is 0 V while a part is there; edges are then named the other way round.
     """
 
     chip: str

@@ -11,8 +11,10 @@ from edge_agent.triggers.base import Trigger
 
 
 class IntervalSettings(Settings, frozen=True, tag_field="type", tag="interval"):
-    """Attributes:
-    seconds: from one trigger to the next.
+    """Fixed times, from the start on.
+
+    Attributes:
+        seconds: from one trigger to the next.
     """
 
     seconds: float

@@ -16,10 +16,12 @@ class ContinuousSettings(Settings, frozen=True, tag_field="type", tag="continuou
 
 
 class MessageSettings(Settings, frozen=True, tag_field="type", tag="message"):
-    """Attributes:
-    source: where messages come from: `iot_core` (a topic of AWS IoT Core), `local` (a topic of Greengrass's local
-        publish/subscribe) or `http` (POST /lanes/<lane>/trigger on the inspector's own address).
-    topic: of the messages; `{thing}` stands for the thing's name. Not for `http`.
+    """Messages.
+
+    Attributes:
+        source: where messages come from: `iot_core` (a topic of AWS IoT Core), `local` (a topic of Greengrass's local
+            publish/subscribe) or `http` (POST /lanes/<lane>/trigger on the inspector's own address).
+        topic: of the messages; `{thing}` stands for the thing's name. Not for `http`.
     """
 
     source: Literal["iot_core", "local", "http"]

@@ -33,6 +33,7 @@ ELSEWHERE: Dict[str, str] = {
     r"scripts/build_components": "tests/recipe/test_component_build.py",
     r"python -m benchmarks": "tests/benchmarks runs each in its quick form",
     r"edge-agent train": "tests/training",
+    r"edge-agent config": "tests/agent/test_config_verbs.py",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
     r"mosquitto": "tests/greengrass/test_nucleus_broker.py",
     r"edge-agent nucleus .*--broker": "tests/greengrass/test_nucleus_broker.py",
@@ -152,6 +153,8 @@ def test_the_commands_of_a_page_run_in_their_order(page: str, sandbox: Path) -> 
                 )
                 background.append(process)
                 _wait_for(_socket_of(command), process)
+                if "--env-file nucleus.env" in command:  # written right after the socket is there
+                    _wait_for(sandbox / "nucleus.env", process)
             else:
                 done = subprocess.run(
                     ["/bin/sh", "-c", sourced + command],
