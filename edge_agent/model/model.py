@@ -120,9 +120,9 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
 
 def _open_engine(package: ModelPackage, threads: int) -> Engine:
     if package.manifest.runtime in NEO_RUNTIMES:
-        from edge_agent.model.engine_neo import NeoEngine
+        from edge_agent.model.engine_neo import open_compiled
 
-        return NeoEngine(package.stage_directory(), package.manifest, threads=threads)
+        return open_compiled(package.stage_directory(), package.manifest, threads=threads)
     artifact = package.artifact()
     from edge_agent.model.engine_onnx import OnnxEngine
 

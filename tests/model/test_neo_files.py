@@ -15,6 +15,7 @@ from support.neo import graph_document, make_neo_package, params_bytes, weights
 from edge_agent.errors import EngineError, ModelError, PackageError
 from edge_agent.model import open_package
 from edge_agent.model.neo.artifacts import find_artifacts
+from edge_agent.model.neo.errors import BeyondLoaderError
 from edge_agent.model.neo.graph import read_graph
 from edge_agent.model.neo.layout import shared_layout
 from edge_agent.model.neo.params import ParamsFile
@@ -142,7 +143,7 @@ GRAPHS = [
     (changed("nodes", 3, "attrs", "num_inputs", to="2"), PackageError, "declares 2 inputs and 1 outputs but has 3"),
     (changed("nodes", 3, "attrs", "num_inputs", to="-1"), PackageError, "num_inputs that is no number"),
     (changed("nodes", 3, "attrs", "func_name", to=None), PackageError, "names no function"),
-    (changed("nodes", 3, "attrs", "func_name", to="tensorrt_0"), EngineError, "TensorRT on a GPU.*AWS's own Edge"),
+    (changed("nodes", 3, "attrs", "func_name", to="tensorrt_0"), BeyondLoaderError, "TensorRT on a GPU"),
     (changed("heads", to=[]), PackageError, "has no outputs"),
     (changed("heads", 0, to=[6, 0, 0]), PackageError, "to no earlier node"),
     (changed("attrs", "shape", 1, 0, to=[2**40, 2**40]), PackageError, "cannot be allocated"),
@@ -150,11 +151,11 @@ GRAPHS = [
     (changed("attrs", "shape", 1, 0, to=[1] * 99), PackageError, "99 dimensions"),
     (changed("attrs", "shape", 1, to=[[1]]), PackageError, "has 1 values for 6 tensors"),
     (changed("attrs", "shape", to="x"), PackageError, "attrs.shape is not a list"),
-    (changed("attrs", "dltype", 1, 0, to="float32x4"), PackageError, "type 'float32x4', which is not supported"),
+    (changed("attrs", "dltype", 1, 0, to="float32x4"), BeyondLoaderError, "type 'float32x4'"),
     (changed("attrs", "storage_id", 1, 0, to=-1), PackageError, "storage -1"),
     (changed("attrs", "storage_id", 1, 4, to=7), PackageError, "reshapes a tensor into other memory"),
     (changed("attrs", "shape", 1, 4, to=[7]), PackageError, "reshapes 98304 bytes into 28"),
-    (changed("attrs", "device_index", 1, 3, to=2), EngineError, "device type 2, which is not the CPU.*AWS's own"),
+    (changed("attrs", "device_index", 1, 3, to=2), BeyondLoaderError, "device type 2, which is not the CPU"),
 ]
 
 
@@ -185,15 +186,18 @@ def stage(tmp_path: Path, files: Dict[str, bytes], machine: int = 0) -> Path:
 
 def test_the_files_are_found_by_extension(tmp_path: Path) -> None:
     meta = b'{"Requirements": {"TargetDeviceType": "cpu"}}'
-    found = find_artifacts(stage(tmp_path, {"libdlr.so": b"x", "dlr.h": b"", "a.meta": meta}), "bolts/mochi")
+    found = find_artifacts(
+        stage(tmp_path, {"libdlr.so": b"x", "dlr.h": b"", "a.meta": meta, "model-shapes.json": b""}), "bolts/mochi"
+    )
     assert [path.name for path in found] == ["compiled.so", "compiled_model.json", "compiled.params"]
 
 
 FILES: List[Any] = [
     ({"second.so": b""}, 0, PackageError, r"holds 2 \*\.so files \(compiled\.so, second\.so\), not one"),
     ({"second.params": b""}, 0, PackageError, r"holds 2 \*\.params files"),
-    ({"code.ro": b""}, 0, EngineError, "relay-VM.*AWS's own Edge Agent runs such models"),
-    ({"a.meta": b'{"Requirements": {"TargetDeviceType": "gpu"}}'}, 0, EngineError, "compiled for 'gpu'.*AWS's own"),
+    ({"code.ro": b""}, 0, BeyondLoaderError, "code.ro is for Neo's virtual machine"),
+    ({"model.tensorrt": b""}, 0, BeyondLoaderError, "model.tensorrt is for TensorRT"),
+    ({"a.meta": b'{"Requirements": {"TargetDeviceType": "gpu"}}'}, 0, BeyondLoaderError, "is compiled for 'gpu'"),
     ({"a.meta": b"{"}, 0, PackageError, "a.meta that is not valid JSON"),
     ({"compiled.so": b"text"}, 0, PackageError, "compiled.so is no shared library"),
     ({}, 40, EngineError, "is compiled for arm, but this machine is"),

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from server.conftest import Client, byte_request
+from support.dlr import make_dlr_package
 from support.neo import child_processes, make_neo_package
 
 from edge_agent.wire import edge_agent_pb2 as wire
@@ -47,6 +48,24 @@ def test_a_crash_fails_one_call_and_one_model(models: Path, client: Client, refu
         assert client.detect("foreign", RED).is_anomalous
         assert not client.detect("foreign", GREY).is_anomalous
     assert client.stop("foreign") == wire.STOPPED
+    assert child_processes() == []
+
+
+@pytest.mark.parametrize("kind", ["gpu", "relayvm"])
+def test_a_model_in_the_runtime_of_its_package(models: Path, client: Client, refused: Any, kind: str) -> None:
+    make_dlr_package(models / "foreign", kind=kind, mood="abort")
+    client.start_and_wait("foreign")
+    assert client.detect("foreign", RED).is_anomalous
+    assert not client.detect("foreign", GREY).is_anomalous
+    with refused("INTERNAL", "foreign/mochi: its process was ended by SIGABRT (aborted)"):
+        client.detect("foreign", TRIGGER)
+    assert client.describe("foreign").status == wire.FAILED
+    client.start_and_wait("foreign")
+    assert client.detect("foreign", RED).is_anomalous
+    assert client.stop("foreign") == wire.STOPPED
+    (models / "foreign" / "mochi" / "libdlr.so").unlink()
+    message = client.start_and_wait("foreign", wire.FAILED).status_message
+    assert "takes Neo's own runtime, and there is no libdlr.so beside the model" in message
     assert child_processes() == []
 
 

@@ -1,6 +1,8 @@
-"""SageMaker Neo's compiled models for CPUs: their files, their calling convention, and the process that runs them.
+"""Models compiled by SageMaker Neo: their files, and the process that runs one of them.
 
-`artifacts`, `params` and `graph` read the files and check them, as a stranger's; `layout` says which tensors are shared
-between the processes. Those run in any process. `abi`, `pool` and `executor` load foreign code: they run in the child
-process (`child`) alone, which `process` starts; `protocol` is what the two say to each other.
+Two loaders run such a model: our own, for graphs on a CPU (`executor`, `abi`, `pool`, `params`), and Neo's own runtime,
+the `libdlr.so` of the package, for everything else (`dlr`). Both load foreign code, so they run in the child process
+(`child`) alone, which `engine` and `process` start from the server, and which is kept from the network (`no_network`).
+`protocol` is what the two processes say to each other, `memory` what they share; `artifacts` and `graph` read the files
+of a stranger and check them.
 """

@@ -14,6 +14,7 @@ from typing import Any, Callable, List, Sequence
 import numpy as np
 
 from edge_agent.errors import EngineError
+from edge_agent.model.neo.errors import BeyondLoaderError
 from edge_agent.model.neo.pool import ThreadPool, Workspaces
 
 _CPU = 1  # device type
@@ -95,6 +96,7 @@ class Library:
         self._pool = ThreadPool(threads)
         self._workspaces = Workspaces()
         self._last_error = ""
+        self._wanted = ""  # a function of TVM's runtime that was called for and is not here
         self._callbacks: List[Any] = []
         self._fill("__TVMAPISetLastError", _SetLastError(self._set_last_error))
         self._fill("__TVMBackendAllocWorkspace", _AllocWorkspace(self._alloc_workspace))
@@ -107,12 +109,13 @@ class Library:
         """A call of an operator on these tensors, inputs first.
 
         Raises:
-            EngineError: there is no such function; from the call: it failed.
+            BeyondLoaderError: there is no such function; from the call: it wants a function from outside.
+            EngineError: from the call: it failed.
         """
         try:
             function = self._library[name]
         except AttributeError:
-            raise EngineError(self._subject, f"has no function {name!r}, which its graph calls") from None
+            raise BeyondLoaderError(self._subject, f"has no function {name!r}, which its graph calls") from None
         function.restype = ctypes.c_int
         count = len(tensors)
         arguments = (ctypes.c_uint64 * count)(*(ctypes.addressof(tensor) for tensor in tensors))
@@ -125,6 +128,8 @@ class Library:
             if status:
                 reason = self._last_error.strip().splitlines()
                 self._last_error = ""
+                if self._wanted:
+                    raise BeyondLoaderError(self._subject, f"{name} calls {self._wanted}")
                 raise EngineError(self._subject, f"{name} failed ({reason[0] if reason else f'status {status}'})")
 
         return call
@@ -157,7 +162,7 @@ class Library:
 
     def _refusal(self, name: str) -> Callable[[], int]:
         def refuse() -> int:
-            self._last_error = f"the model calls {name.lstrip('_')}, which is not supported"
+            self._wanted = name.lstrip("_")
             return _FAILED
 
         return refuse

@@ -14,8 +14,8 @@ from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tu
 import msgspec
 import numpy as np
 
-from edge_agent.errors import EngineError, PackageError
-from edge_agent.model.neo.artifacts import ELSEWHERE
+from edge_agent.errors import PackageError
+from edge_agent.model.neo.errors import BeyondLoaderError
 
 _MAX_GRAPH_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 100_000
@@ -93,7 +93,7 @@ def read_graph(path: Path) -> Graph:
 
     Raises:
         PackageError: missing, torn, or not a graph that makes sense.
-        EngineError: a graph that needs more than a CPU.
+        BeyondLoaderError: a graph that needs more than a CPU and its own operators.
     """
     try:
         with path.open("rb") as file:
@@ -150,8 +150,9 @@ class _Reader:
         if "device_index" in self._document.attrs:
             devices = set(self._attribute("device_index", List[int], count)) - {_CPU}
             if devices:
-                reason = f"places tensors on device type {min(devices)}, which is not the CPU"
-                raise EngineError(self._subject, reason, ELSEWHERE)
+                raise BeyondLoaderError(
+                    self._subject, f"places tensors on device type {min(devices)}, which is not the CPU"
+                )
         entries = tuple(self._read_entry(*parts) for parts in zip(shapes, names, storages))
         total = sum(Graph(entries, {}, (), ()).storage_sizes().values())
         if total > MAX_TOTAL_BYTES:
@@ -161,7 +162,7 @@ class _Reader:
     def _read_entry(self, shape: Sequence[int], name: str, storage: int) -> Entry:
         dtype = dtype_of(name)
         if dtype is None:
-            self._fail(f"has a tensor of type {name!r}, which is not supported")
+            raise BeyondLoaderError(self._subject, f"has a tensor of type {name!r}")
         if len(shape) > MAX_DIMENSIONS or storage < 0:
             self._fail(f"has a tensor of {len(shape)} dimensions in storage {storage}")
         entry = Entry(tuple(shape), dtype, storage)
@@ -187,7 +188,7 @@ class _Reader:
             self._check_reshape(node, inputs, outputs)
             return None
         if "tensorrt" in function:
-            raise EngineError(self._subject, f"calls {function!r}, which is TensorRT on a GPU", ELSEWHERE)
+            raise BeyondLoaderError(self._subject, f"calls {function!r}, which is TensorRT on a GPU")
         return Call(function, inputs, outputs, flatten=self._number(node, "flatten_data") == 1)
 
     def _check_reshape(self, node: _Node, inputs: Tuple[int, ...], outputs: Tuple[int, ...]) -> None:

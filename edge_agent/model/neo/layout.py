@@ -1,13 +1,11 @@
-"""Which tensors lie in the memory that the server and the child process share, and where: inputs and outputs."""
+"""Which tensors of a graph lie in the shared memory, and where: inputs and outputs."""
 
 from __future__ import annotations
 
 from typing import Dict, Iterable, NamedTuple
 
 from edge_agent.model.neo.graph import Graph
-
-#: Bytes that the start of every tensor is aligned to; compiled code needs 64 or more.
-ALIGNMENT = 128
+from edge_agent.model.neo.memory import aligned
 
 
 class Layout(NamedTuple):
@@ -18,7 +16,7 @@ class Layout(NamedTuple):
 
 
 def shared_layout(graph: Graph, inputs: Iterable[int]) -> Layout:
-    """Place the storages of the inputs (entries) and of the graph's outputs, the same in both processes."""
+    """Place the storages of the inputs (entries) and of the graph's outputs."""
     sizes = graph.storage_sizes()
     offsets: Dict[int, int] = {}
     end = 0
@@ -26,5 +24,5 @@ def shared_layout(graph: Graph, inputs: Iterable[int]) -> Layout:
         storage = graph.entries[entry].storage
         if storage not in offsets:
             offsets[storage] = end
-            end += -(-sizes[storage] // ALIGNMENT) * ALIGNMENT
+            end += aligned(sizes[storage])
     return Layout(offsets, end)

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from edge_agent.model.neo.layout import ALIGNMENT
+from edge_agent.model.neo.memory import ALIGNMENT, aligned
 
 _Job = Tuple[Callable[[int], int], range]
 
@@ -75,11 +75,6 @@ class Workspaces:
                 return False
             self._free.setdefault(found[0], []).append((address, found[1]))
         return True
-
-
-def aligned(address: int) -> int:
-    """The next address that is aligned."""
-    return -(-address // ALIGNMENT) * ALIGNMENT
 
 
 def aligned_zeros(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -10,14 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, NoReturn, Optional
+from typing import Dict, List, Mapping, NoReturn, Optional
+
+import msgspec
 
 from edge_agent.errors import EngineError
-from edge_agent.model.neo.artifacts import Artifacts
-from edge_agent.model.neo.protocol import DONE, HEADER, MAX_TEXT_BYTES, RUN, decode_error
+from edge_agent.model.neo.protocol import DONE, HEADER, MAX_TEXT_BYTES, RUN, Job, Loaded, decode_error
 
 _END_TIMEOUT_S = 5.0
 _RESTART = "Start the model again; if it happens again, compile the model anew."
+
+# What tells Greengrass and AWS who we are; it is no business of foreign code.
+_SECRETS = ("AWS_", "SVCUID")
 
 # The child finds the package where this process found it, whatever directory it starts in.
 _SEPARATOR = "\x1f"
@@ -28,17 +33,16 @@ class ChildProcess:
     """One process with one loaded model; `wait_loaded` comes first. Not thread-safe, but for `failure`.
 
     Args:
-        subject: the model, for messages.
-        artifacts: what it loads.
-        threads: for one inference.
-        memory: descriptor of the shared memory; it may be closed afterwards.
+        job: what it loads.
+        environment: what is added to ours for it.
+        memory: descriptor of the shared memory; the process has one of its own afterwards.
 
     Raises:
         EngineError: no process can be started.
     """
 
-    def __init__(self, subject: str, artifacts: Artifacts, threads: int, memory: int) -> None:
-        self._subject = subject
+    def __init__(self, job: Job, environment: Mapping[str, str], memory: int) -> None:
+        self._subject = job.subject
         self._failure: Optional[str] = None
         self._pipes: List[int] = []
         theirs: List[int] = []
@@ -49,10 +53,10 @@ class ChildProcess:
             self._replies, replies = os.pipe()
             theirs.append(replies)
             self._pipes.append(self._replies)
-            self._process = _start(artifacts, [threads, commands, replies, memory])
+            self._process = _start(job, environment, [commands, replies, memory])
         except OSError as error:
             _close(self._pipes)
-            raise EngineError(subject, f"its process cannot be started ({error.strerror})") from error
+            raise EngineError(job.subject, f"its process cannot be started ({error.strerror})") from error
         finally:
             _close(theirs)
 
@@ -67,13 +71,16 @@ class ChildProcess:
             self._failure = self._how_it_ended()
         return self._failure
 
-    def wait_loaded(self, timeout: float) -> None:
-        """Wait until the model has loaded.
+    def wait_loaded(self, timeout: float) -> Loaded:
+        """Wait until the model has loaded; what the child says of it.
 
         Raises:
             PackageError, EngineError: what the child says, or that it died or took more than `timeout` seconds.
         """
-        self._receive(timeout, "load")
+        try:
+            return msgspec.json.decode(self._receive(timeout, "load"), type=Loaded)
+        except msgspec.DecodeError:
+            self._end("its process answered nonsense")
 
     def run(self, timeout: float) -> None:
         """One inference on the shared memory.
@@ -97,15 +104,16 @@ class ChildProcess:
         _close(self._pipes)
         self._pipes = []
 
-    def _receive(self, timeout: float, what: str) -> None:
-        """Wait for a reply; raise what it says."""
+    def _receive(self, timeout: float, what: str) -> bytes:
+        """Wait for a reply: what comes with a success, or raise the error that it is."""
         deadline = time.monotonic() + timeout
         kind, length = HEADER.unpack(self._read(HEADER.size, deadline, what))
-        if kind == DONE and length == 0:
-            return
         if length > MAX_TEXT_BYTES:
             self._end("its process answered nonsense")
-        raise decode_error(kind, self._read(length, deadline, what))
+        text = self._read(length, deadline, what)
+        if kind == DONE:
+            return text
+        raise decode_error(kind, text)
 
     def _read(self, count: int, deadline: float, what: str) -> bytes:
         data = b""
@@ -147,15 +155,17 @@ class ChildProcess:
         return f"its process was ended by {name} ({(signal.strsignal(-status) or 'unknown').lower()})"
 
 
-def _start(artifacts: Artifacts, numbers: List[int]) -> "subprocess.Popen[bytes]":
+def _start(job: Job, environment: Mapping[str, str], descriptors: List[int]) -> "subprocess.Popen[bytes]":
     path = _SEPARATOR.join(entry or str(Path.cwd()) for entry in sys.path)
-    arguments = [*(str(file) for file in artifacts), *(str(number) for number in numbers)]
+    # json, since msgspec takes no file names that are not UTF-8.
+    arguments = [json.dumps(msgspec.to_builtins(job)), *(str(descriptor) for descriptor in descriptors)]
+    ours: Dict[str, str] = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
     return subprocess.Popen(
         [sys.executable, "-c", _BOOT, path, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=2,  # what foreign code prints belongs into the log
-        pass_fds=numbers[1:],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # NumPy computes nothing there
+        pass_fds=descriptors,
+        env={**ours, "OPENBLAS_NUM_THREADS": "1", **environment},  # NumPy computes nothing there
     )
 
 
