@@ -8,14 +8,15 @@ from its runtime; they are filled here.
 from __future__ import annotations
 
 import ctypes
+import time
 from pathlib import Path
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
 from edge_agent.errors import EngineError
 from edge_agent.model.neo.errors import BeyondLoaderError
-from edge_agent.model.neo.pool import ThreadPool, Workspaces
+from edge_agent.model.neo.pool import Race, ThreadPool, Workspaces
 
 _CPU = 1  # device type
 _TENSOR = 7  # type code of a DLTensor handle
@@ -63,7 +64,7 @@ _AllocWorkspace = ctypes.CFUNCTYPE(
     ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int
 )
 _FreeWorkspace = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
-_ParallelLaunch = ctypes.CFUNCTYPE(ctypes.c_int, _Task, ctypes.c_void_p, ctypes.c_int)
+_ParallelLaunch = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 _Unsupported = ctypes.CFUNCTYPE(ctypes.c_int)  # its arguments are never looked at
 
 
@@ -78,6 +79,32 @@ def tensor_of(array: np.ndarray[Any, np.dtype[Any]], shape: Sequence[int]) -> DL
         dtype=_DataType(_KINDS[array.dtype.kind], bits, 1),
         shape=ctypes.cast(sides, ctypes.POINTER(ctypes.c_int64)),  # the cast keeps `sides` alive
     )
+
+
+class _Loop:
+    """A parallel loop of an operator: shared out to threads, if that has shown to be quicker than one thread."""
+
+    def __init__(self, task: Callable[..., int], pool: ThreadPool) -> None:
+        self._task = task
+        self._pool = pool
+        self._race = Race()
+
+    def run(self, data: int, count: int) -> int:
+        if min(count, self._pool.threads) == 1:
+            return self._run_alone(data)
+        shared = self._race.shared()
+        began = time.perf_counter_ns()
+        status = self._run_shared(data, count) if shared else self._run_alone(data)
+        self._race.took(time.perf_counter_ns() - began, shared=shared)
+        return status
+
+    def _run_alone(self, data: int) -> int:
+        """All of it as one task."""
+        return self._task(0, ctypes.byref(_Environment(None, 1)), data)
+
+    def _run_shared(self, data: int, count: int) -> int:
+        environment = _Environment(None, count)
+        return self._pool.run(lambda number: self._task(number, ctypes.byref(environment), data), count)
 
 
 class Library:
@@ -95,6 +122,7 @@ class Library:
             raise EngineError(self._subject, f"does not load ({error})") from error
         self._pool = ThreadPool(threads)
         self._workspaces = Workspaces()
+        self._loops: Dict[int, _Loop] = {}  # by the address of their code
         self._last_error = ""
         self._wanted = ""  # a function of TVM's runtime that was called for and is not here
         self._callbacks: List[Any] = []
@@ -155,10 +183,11 @@ class Library:
     def _free_workspace(self, _device: int, _id: int, address: int) -> int:
         return 0 if self._workspaces.give_back(address) else _FAILED
 
-    def _parallel_launch(self, task: Any, data: Any, wanted: int) -> int:
-        count = wanted if wanted > 0 else self._pool.threads
-        environment = ctypes.pointer(_Environment(None, count))
-        return self._pool.run(lambda number: int(task(number, environment, data)), count)
+    def _parallel_launch(self, address: int, data: int, wanted: int) -> int:
+        loop = self._loops.get(address)
+        if loop is None:
+            loop = self._loops.setdefault(address, _Loop(_Task(address), self._pool))
+        return loop.run(data, wanted if wanted > 0 else self._pool.threads)
 
     def _refusal(self, name: str) -> Callable[[], int]:
         def refuse() -> int:
