@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -32,20 +32,31 @@ _ROOT = Path("/dev/shm")  # noqa: S108 - the kernel's POSIX shared memory, not a
 _PREFIX = "edge-agent-"
 _SWEEP_AGE_S = 10.0
 
+# Ranges of one segment that are known to have their memory: those of a client's ring, and a bound for the others.
+_MAX_SOLID = 64
+
 # shm_open's portable names: one optional leading slash, then no further slash. The length is the kernel's NAME_MAX.
 _NAME = re.compile(r"/?[^/\0]{1,255}")
 
 
 class Segment:
-    """A segment mapped into this process. Make one with `create_segment` or `attach_segment`."""
+    """A segment mapped into this process. Make one with `create_segment` or `attach_segment`.
 
-    def __init__(self, name: str, mapping: mmap.mmap, size: int, inode: int, lock: Optional[int] = None) -> None:
+    A segment of another process may be larger than all memory: pages that nobody has written do not exist yet. Touching
+    one makes it, and ends this process where there is no room for it, so bytes are asked for before they are touched:
+    those to be written with `reserve`, those to be read with `has_holes`.
+    """
+
+    def __init__(self, name: str, mapping: mmap.mmap, status: os.stat_result, descriptor: int, *, owned: bool) -> None:
         self.name = name
-        self.size = size
-        self.inode = inode
+        self.size = status.st_size
+        self.inode = status.st_ino
         self._mapping = mapping
-        # The descriptor that holds the creator's lock; None for a segment that another process made.
-        self._lock = lock
+        # Of a segment that we made, it holds the creator's lock.
+        self._descriptor = descriptor
+        self._owned = owned
+        self._blocks = status.st_blocks
+        self._solid: Set[Tuple[int, int]] = set()
         self._closed = False
 
     def pixels(self, offset: int, height: int, width: int) -> Pixels:
@@ -55,18 +66,71 @@ class Segment:
         flat: Pixels = np.frombuffer(self._mapping, dtype=np.uint8, count=count, offset=offset)
         return flat.reshape(height, width, CHANNELS)
 
+    def copy(self, offset: int, height: int, width: int) -> Pixels:
+        """As `pixels`, but a copy, which reads holes as zeros without filling them."""
+        count = height * width * CHANNELS
+        check_range(self.name, offset, count, self.size)
+        flat: Pixels = np.zeros(count, dtype=np.uint8)
+        os.preadv(self._descriptor, [flat.data], offset)
+        return flat.reshape(height, width, CHANNELS)
+
+    def reserve(self, offset: int, size: int) -> None:
+        """Take memory for these bytes, and no others.
+
+        Raises:
+            SharedMemoryError: /dev/shm has no room for them.
+        """
+        check_range(self.name, offset, size, self.size)
+        if (offset, size) in self._solid:
+            return
+        try:
+            os.posix_fallocate(self._descriptor, offset, size)
+        except OSError as error:
+            raise SharedMemoryError(
+                self.name, f"gets no {size} bytes of shared memory ({error.strerror})", "Free /dev/shm."
+            ) from error
+        self._remember_solid(offset, size)
+
+    def has_holes(self, offset: int, size: int) -> bool:
+        """Whether some of these bytes lie in pages that were never written."""
+        check_range(self.name, offset, size, self.size)
+        if (offset, size) in self._solid:
+            return False
+        holes = os.lseek(self._descriptor, offset, os.SEEK_HOLE) < offset + size
+        if not holes:
+            self._remember_solid(offset, size)
+        return holes
+
+    def is_current(self) -> bool:
+        """Whether the name still leads to the same memory of the same size."""
+        try:
+            status = _path(self.name).lstat()
+        except OSError:
+            return False
+        if status.st_blocks < self._blocks:
+            # Cut off and grown again to the size it had, or holes punched: pages are gone, nobody says which.
+            self._solid.clear()
+        self._blocks = status.st_blocks
+        return (status.st_ino, status.st_size) == (self.inode, self.size)
+
     def close(self) -> None:
         """Forget the mapping; the creator also unlinks the name. Views still alive keep the memory, not the name."""
         if self._closed:
             return
         self._closed = True
-        if self._lock is not None:
+        if self._owned:
             with contextlib.suppress(FileNotFoundError):
                 _path(self.name).unlink()
-            os.close(self._lock)
+        os.close(self._descriptor)
         # A view may still be alive: then the mapping goes when the last view does; the name is gone already.
         with contextlib.suppress(BufferError):
             self._mapping.close()
+
+    def _remember_solid(self, offset: int, size: int) -> None:
+        if len(self._solid) >= _MAX_SOLID:
+            self._solid.clear()
+        self._solid.add((offset, size))
+        self._blocks = os.fstat(self._descriptor).st_blocks
 
 
 def create_segment(size: int, *, mode: int = 0o600) -> Segment:
@@ -90,7 +154,7 @@ def create_segment(size: int, *, mode: int = 0o600) -> Segment:
         _path(name).unlink()
         os.close(descriptor)
         raise SharedMemoryError(name, f"gets no {size} bytes of shared memory ({error})", "Free /dev/shm.") from error
-    return Segment(name, mapping, size, os.fstat(descriptor).st_ino, lock=descriptor)
+    return Segment(name, mapping, os.fstat(descriptor), descriptor, owned=True)
 
 
 def sweep() -> List[str]:
@@ -111,11 +175,17 @@ def sweep() -> List[str]:
     return swept
 
 
-def attach_segment(name: str, *, writable: bool = False) -> Segment:
-    """Map a segment that another process made, under its shm_open name, with or without the leading slash.
+def attach_segment(name: str, *, writable: bool = False, offset: int = 0, size: int = 0) -> Segment:
+    """Map a segment that another process made.
+
+    Args:
+        name: its shm_open name, with or without the leading slash.
+        writable: whether it shall be written to.
+        offset: of the bytes that are wanted in it.
+        size: of the bytes that are wanted in it; they are looked for before anything is mapped.
 
     Raises:
-        SharedMemoryError: no such name, not a plain segment, empty, or no permission.
+        SharedMemoryError: no such name, not a plain segment, empty, too short, or no permission.
     """
     if not _NAME.fullmatch(name) or name.lstrip("/") in (".", ".."):
         raise SharedMemoryError(repr(name), "is not a shared-memory name", "Use one part, like /camera-1.")
@@ -123,31 +193,27 @@ def attach_segment(name: str, *, writable: bool = False) -> Segment:
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(_path(name), flags)
-    except OSError as error:
-        raise SharedMemoryError(name, f"cannot be opened ({error.strerror})", "Create the segment first.") from error
+    except (OSError, UnicodeEncodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such name"
+        raise SharedMemoryError(name, f"cannot be opened ({reason})", "Create the segment first.") from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-            raise SharedMemoryError(name, "is not a shared-memory segment with bytes in it")
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        if writable:
-            # As in create_segment: a hole without room behind it would kill the process that writes there.
-            os.posix_fallocate(descriptor, 0, status.st_size)
-        mapping = mmap.mmap(descriptor, status.st_size, access=access)
-    except (OSError, ValueError) as error:
-        raise SharedMemoryError(name, f"cannot be mapped ({error})") from error
-    finally:
+        return _map(name, descriptor, writable=writable, offset=offset, size=size)
+    except BaseException:
         os.close(descriptor)
-    return Segment(name, mapping, status.st_size, status.st_ino)
+        raise
 
 
-def is_current(segment: Segment) -> bool:
-    """Whether the segment's name still leads to the same memory of the same size."""
+def _map(name: str, descriptor: int, *, writable: bool, offset: int, size: int) -> Segment:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        raise SharedMemoryError(name, "is not a shared-memory segment with bytes in it")
+    check_range(name, offset, size, status.st_size)
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
     try:
-        status = _path(segment.name).lstat()
-    except OSError:
-        return False
-    return (status.st_ino, status.st_size) == (segment.inode, segment.size)
+        mapping = mmap.mmap(descriptor, status.st_size, access=access)
+    except (OSError, ValueError, OverflowError) as error:
+        raise SharedMemoryError(name, f"cannot be mapped ({error})") from error
+    return Segment(name, mapping, status, descriptor, owned=False)
 
 
 def check_range(name: str, offset: int, size: int, available: int) -> None:

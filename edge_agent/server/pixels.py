@@ -16,7 +16,7 @@ import numpy as np
 from edge_agent.errors import SharedMemoryError
 from edge_agent.frame import CHANNELS, MAX_SIDE, MIN_SIDE, Pixels
 from edge_agent.server.refusal import invalid
-from edge_agent.shared_memory import Segment, attach_segment, check_range, is_current
+from edge_agent.shared_memory import Segment, attach_segment, check_range
 
 _MAX_SEGMENTS = 64
 _ROW_ALIGNMENT = 4  # bytes to which GStreamer pads the rows of RGB images
@@ -27,6 +27,9 @@ class SegmentCache:
 
     Clients re-create segments under their old names and change their sizes, so a mapping is used only while its name
     still leads to the same inode with the same size. Nothing is ever unlinked here.
+
+    A client may name a small part of a segment that is larger than all memory. Only the part counts: a mask's gets its
+    memory before it is written, and an image's that was never written is copied, because to touch it would take memory.
     """
 
     def __init__(self, limit: int = _MAX_SEGMENTS) -> None:
@@ -38,25 +41,30 @@ class SegmentCache:
         """The pixels that a handle names, shape (height, width, 3), in the client's memory.
 
         Raises:
-            SharedMemoryError: no such segment, or the handle's range does not lie inside it.
+            SharedMemoryError: no such segment, the handle's range does not lie inside it, or no room for a mask.
         """
         key = (handle.name, writable)
         with self._lock:
             segment = self._segments.get(key)
-            if segment is None or not is_current(segment):
+            if segment is None or not segment.is_current():
                 self._drop(key)
-                segment = attach_segment(handle.name, writable=writable)
+                segment = attach_segment(handle.name, writable=writable, offset=handle.offset, size=handle.size)
                 self._segments[key] = segment
                 while len(self._segments) > self._limit:
                     self._drop(next(iter(self._segments)))
             self._segments.move_to_end(key)
             check_range(handle.name, handle.offset, handle.size, segment.size)
+            count = height * width * CHANNELS
+            if writable:
+                segment.reserve(handle.offset, count)
+            elif segment.has_holes(handle.offset, count):
+                return segment.copy(handle.offset, height, width)
             return segment.pixels(handle.offset, height, width)
 
     def sweep(self) -> None:
         """Drop what clients have unlinked, re-created or resized, so that their memory is really freed."""
         with self._lock:
-            for key in [key for key, segment in self._segments.items() if not is_current(segment)]:
+            for key in [key for key, segment in self._segments.items() if not segment.is_current()]:
                 self._drop(key)
 
     def close(self) -> None:

@@ -15,7 +15,22 @@ NAMES = [
     *("\N{SNOWMAN}", "b\N{COMBINING DIAERESIS}olts", "\N{RIGHT-TO-LEFT OVERRIDE}stlob", "\U0010ffff" * 200),
     *("x" * 255, "x" * 256, "/" + "x" * 255, "\N{SNOWMAN}" * 255, "x" * 5000, "\N{SNOWMAN}" * 100_000),
 ]
-_NUMBERS = [0, 1, 2, 230399, 230400, 230401, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 230400, 2**64 - 1]
+_NUMBERS = [
+    0,
+    1,
+    2,
+    230399,
+    230400,
+    230401,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**63 - 1,
+    2**43,
+    2**63,
+    2**64 - 230400,
+    2**64 - 1,
+]
 _SIDES = [-(2**31), -4096, -64, -1, 0, 1, 63, 64, 65, 321, 4096, 4097, 2**16, 2**31 - 1]
 
 
@@ -68,7 +83,7 @@ def _padded(request: Any, segments: Segments, choices: random.Random) -> None:
 
 
 def _segment_resized(request: Any, segments: Segments, choices: random.Random) -> None:
-    size = choices.choice([0, 1, 4095, 4096, IMAGE_BYTES - 1, IMAGE_BYTES + 1, 2 * IMAGE_BYTES])
+    size = choices.choice([0, 1, 4095, 4096, IMAGE_BYTES - 1, IMAGE_BYTES + 1, 2 * IMAGE_BYTES, 2**44])
     segments.resize(choices.choice([segments.image, segments.mask]), size)
 
 
@@ -79,7 +94,7 @@ def _segment_gone(request: Any, segments: Segments, choices: random.Random) -> N
 def _segment_again(request: Any, segments: Segments, choices: random.Random) -> None:
     name = choices.choice([segments.image, segments.mask])
     segments.unlink(name)
-    segments.resize(name, choices.choice([4096, IMAGE_BYTES, 2 * IMAGE_BYTES]))
+    segments.resize(name, choices.choice([4096, IMAGE_BYTES, 2 * IMAGE_BYTES, 2**44]))
 
 
 MUTATIONS: List[Mutation] = [

@@ -140,6 +140,10 @@ class PlainSegment:
     def resize(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
 
+    def blocks(self) -> int:
+        """How many blocks of 512 bytes are behind it."""
+        return os.fstat(self._descriptor).st_blocks
+
     def exists(self) -> bool:
         return os.path.exists(self._path)  # noqa: PTH110 - a name in shared memory
 

@@ -113,6 +113,22 @@ def test_a_recreated_and_a_resized_segment_are_seen_anew(running: Client, segmen
     assert running.send(large).detect_anomaly_result.is_anomalous
 
 
+def test_image_and_mask_in_a_segment_beyond_all_memory_take_their_own_bytes_alone(
+    running: Client, segment: Any
+) -> None:
+    pixels = picture()
+    huge = segment(2**44)
+    image, mask, nowhere = (handle_of(huge, pixels.nbytes, place) for place in (2**40, 2**41, 2**42))
+    black = running.send(shm_request("bolts", pixels.shape, nowhere)).detect_anomaly_result
+    assert black.confidence == running.detect("bolts", np.zeros_like(pixels)).confidence
+    assert huge.blocks() == 0
+    huge.write(pixels.tobytes(), 2**40)
+    result = running.send(shm_request("bolts", pixels.shape, image, mask)).detect_anomaly_result
+    assert result.is_anomalous
+    assert huge.read(pixels.nbytes, 2**41) == running.detect("bolts", pixels).anomaly_mask.byte_data
+    assert huge.blocks() * 512 < 2 * pixels.nbytes + 4 * 4096
+
+
 HUGE = 2**64 - 1
 BAD_HANDLES = [
     ({"name": "/no-such-segment"}, "cannot be opened (No such file or directory)"),

@@ -147,3 +147,61 @@ def test_sweep_unlinks_what_a_killed_process_left_and_nothing_else() -> None:
     assert left in sweep()
     assert (SHM / mine.name.lstrip("/")).exists()
     mine.close()
+
+
+def _sparse(size: int) -> Path:
+    """A segment as a client makes it, of which no page was written."""
+    path = SHM / f"test-sparse-{os.getpid()}"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    return path
+
+
+def test_a_place_in_a_segment_beyond_all_memory_takes_its_own_bytes_alone() -> None:
+    path = _sparse(2**44)
+    segment = attach_segment(path.name, writable=True)
+    try:
+        offset, size = 2**40 + 100, 64 * 64 * 3
+        assert segment.has_holes(offset, size)
+        assert not segment.copy(offset, 64, 64).any()
+        assert path.stat().st_blocks == 0, "a look takes no memory"
+        segment.reserve(offset, size)
+        assert not segment.has_holes(offset, size)
+        assert size <= path.stat().st_blocks * 512 <= size + 2 * 4096
+        segment.pixels(offset, 64, 64)[...] = 5
+        assert (segment.copy(offset, 64, 64) == 5).all()
+        with pytest.raises(SharedMemoryError, match="gets no"):
+            segment.reserve(0, 2**43)
+    finally:
+        segment.close()
+        path.unlink()
+
+
+def test_what_was_cut_off_between_two_looks_is_looked_at_again() -> None:
+    path = _sparse(1 << 20)
+    segment = attach_segment(path.name, writable=True)
+    try:
+        segment.reserve(0, 1 << 20)
+        assert segment.is_current()
+        assert not segment.has_holes(0, 1 << 20)
+        os.truncate(path, 0)
+        os.truncate(path, 1 << 20)
+        assert segment.is_current(), "the same memory of the same size"
+        assert segment.has_holes(0, 1 << 20)
+        segment.reserve(0, 1 << 20)
+        assert path.stat().st_blocks * 512 == 1 << 20
+    finally:
+        segment.close()
+        path.unlink()
+
+
+def test_a_range_beyond_the_end_is_refused_before_anything_is_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _sparse(4096)
+    monkeypatch.setattr("mmap.mmap", lambda *_args, **_options: pytest.fail("mapped"))
+    try:
+        with pytest.raises(SharedMemoryError, match="holds 4096 bytes, not 4096 at offset 1"):
+            attach_segment(path.name, offset=1, size=4096)
+        with pytest.raises(SharedMemoryError, match=f"not {2**64 - 1} at offset {2**64 - 1}"):
+            attach_segment(path.name, offset=2**64 - 1, size=2**64 - 1)
+    finally:
+        path.unlink()
