@@ -14,6 +14,7 @@ import grpc
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
 from edge_agent.server.autostart import Autostart
+from edge_agent.server.introspection import Introspection
 from edge_agent.server.methods import methods_of
 from edge_agent.server.pixels import SegmentCache
 from edge_agent.server.registry import ModelRegistry
@@ -67,6 +68,7 @@ class ModelServer:
         self._autostart = Autostart(self._registry, autostart)
         self._segments = SegmentCache()
         self._service = EdgeAgentService(self._registry, self._segments)
+        self._introspection = Introspection(self._registry)
         self._server: Optional[grpc.Server] = None
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -105,6 +107,7 @@ class ModelServer:
         deadline = time.monotonic() + grace
         for socket in self._sockets():
             socket.remove()
+        self._introspection.close()
         self._drain(self._server, grace)
         self._sweeper.join()
         self._registry.close(max(0.0, deadline - time.monotonic()))
@@ -138,6 +141,7 @@ class ModelServer:
             ],
         )
         server.add_generic_rpc_handlers((methods_of(self._service),))
+        self._introspection.add_to(server)
         for socket in self._sockets():
             _bind(server, socket)
         server.start()

@@ -13,6 +13,9 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.wire import edge_agent_pb2 as wire
 
+#: The contract's service, as it is called on the wire.
+SERVICE: str = wire.DESCRIPTOR.services_by_name["EdgeAgent"].full_name
+
 _MESSAGES: Dict[str, Tuple[Any, Any]] = {
     "DetectAnomalies": (wire.DetectAnomaliesRequest, wire.DetectAnomaliesResponse),
     "StartModel": (wire.StartModelRequest, wire.StartModelResponse),
@@ -32,8 +35,7 @@ def methods_of(servicer: Any) -> grpc.GenericRpcHandler:
         )
         for name, (request, response) in _MESSAGES.items()
     }
-    service = wire.DESCRIPTOR.services_by_name["EdgeAgent"].full_name
-    return grpc.method_handlers_generic_handler(service, handlers)
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
 class _Malformed:
