@@ -17,6 +17,7 @@ _VERBS: Dict[str, str] = {
     "demo": "edge_agent.cli.demo:demo",
     "run": "edge_agent.cli.run:run",
     "serve": "edge_agent.cli.serve:serve",
+    "models": "edge_agent.cli.models:models",
     "detect": "edge_agent.cli.detect:detect",
     "train": "edge_agent.cli.train:train",
     "nucleus": "edge_agent.cli.nucleus:nucleus",

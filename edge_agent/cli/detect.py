@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.cameras.decode import decode_image
+from edge_agent.cli.agent_option import SOCKET_OPTION
 from edge_agent.clock import SystemClock
-from edge_agent.contract import AWS_SOCKET
 from edge_agent.detector import Detection, EdgeAgentClient, ModelSession
 from edge_agent.errors import DetectorError, EdgeAgentError, ImageError
 from edge_agent.overlay import draw_overlay
@@ -55,7 +55,7 @@ class _Row:
 
 @click.command()
 @click.option("--model", required=True, help="Name of the model component.")
-@click.option("--socket", default=AWS_SOCKET, envvar="EDGE_AGENT_SOCKET", help="Of the Edge Agent.", show_default=True)
+@SOCKET_OPTION
 @click.option("--overlay", type=click.Path(path_type=Path, file_okay=False), help="Write pictures with the mask here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from edge_agent.detector.client import Detection, EdgeAgentClient, ModelState
 from edge_agent.detector.session import ModelSession
+from edge_agent.detector.starting import ensure_running, ensure_stopped
 
-__all__ = ["Detection", "EdgeAgentClient", "ModelSession", "ModelState"]
+__all__ = ["Detection", "EdgeAgentClient", "ModelSession", "ModelState", "ensure_running", "ensure_stopped"]

@@ -114,6 +114,14 @@ class EdgeAgentClient:
         """
         self._call(model, "StartModel", edge_agent_pb2.StartModelRequest(model_component=model))
 
+    def stop(self, model: str) -> None:
+        """Stop the model; returns when the calls in flight are answered. AWS's agent may say STOPPING even then.
+
+        Raises:
+            ModelNotRunningError: it is not RUNNING.
+        """
+        self._call(model, "StopModel", edge_agent_pb2.StopModelRequest(model_component=model))
+
     def detect(
         self,
         model: str,

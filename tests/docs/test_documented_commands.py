@@ -74,7 +74,7 @@ def _is_run_here(command: str) -> bool:
 
 def test_the_pages_have_commands_and_each_is_accounted_for() -> None:
     assert len(COMMANDS) > 20
-    verbs = {"serve", "detect", "nucleus", "nucleus-control", "run"}
+    verbs = {"serve", "models", "detect", "nucleus", "nucleus-control", "run"}
     here = [command for _, command in COMMANDS if _is_run_here(command)]
     assert {command.split()[1] for command in here if "edge-agent" in command} == verbs
     strangers = [c for c in here if not re.match(r"(venv/bin/)?edge-agent |\. \./", c)]
