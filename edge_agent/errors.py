@@ -33,6 +33,7 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   ├── IpcUnauthorizedError      the recipe's accessControl does not allow it
 │   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
 │   └── IpcRefusedError           the nucleus refuses for now (offline, full, slow down)
+├── WebError                    an address that nothing can be served on over HTTP (subject: the address)
 ├── RecipeError                 a component recipe (subject: file and key path)
 ├── TrainingError               a manifest, an image or a label set that cannot be trained on
 └── NucleusError                the local nucleus stand-in
@@ -194,6 +195,10 @@ class IpcInvalidError(IpcError):
 
 
 class IpcRefusedError(IpcError):
+    pass
+
+
+class WebError(EdgeAgentError):
     pass
 
 

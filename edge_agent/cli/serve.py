@@ -15,7 +15,8 @@ from edge_agent.allocator import keep_freed_memory
 from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
-from edge_agent.server import ModelServer
+from edge_agent.server import ModelServer, ServerMetrics
+from edge_agent.web import Exposition, add_process_figures, read_token
 
 _GRACE_S = 10.0
 
@@ -58,6 +59,20 @@ _GRACE_S = 10.0
     show_envvar=True,
     help="Threads of one inference.  [default: the cores of this process]",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    envvar="EDGE_AGENT_METRICS",
+    show_envvar=True,
+    help="Serve /metrics for Prometheus, /health and /ready over HTTP here.  [default: nowhere]",
+)
+@click.option(
+    "--metrics-token-file",
+    type=click.Path(path_type=Path),
+    envvar="EDGE_AGENT_METRICS_TOKEN_FILE",
+    show_envvar=True,
+    help="File with a token that each of these requests must bear; needed off loopback.",
+)
 @LOG_LEVEL_OPTION
 def serve(
     models: Optional[Path],
@@ -65,6 +80,8 @@ def serve(
     autostart: Tuple[str, ...],
     socket_path: str,
     threads: Optional[int],
+    metrics: Optional[str],
+    metrics_token_file: Optional[Path],
     log_level: str,
 ) -> None:
     """Serve packaged models on the Edge Agent's socket.
@@ -77,6 +94,7 @@ def serve(
     keep_freed_memory()
     stop = threading.Event()
     on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
+    figures = ServerMetrics() if metrics else None
     server = ModelServer(
         models,
         socket_path or OWN_SOCKET,
@@ -84,11 +102,29 @@ def serve(
         second_socket="" if socket_path else AWS_SOCKET,
         greengrass=greengrass,
         autostart=autostart,
+        observer=figures,
     )
+    exposition = None if figures is None else _expose(figures, server, metrics or "", metrics_token_file)
     server.start()
     stop.wait()
     server.stop(_GRACE_S)
+    if exposition is not None:
+        exposition.close()
     # All is closed and removed. An ordinary exit would also take gRPC's own threads down, for which gRPC 1.70 was seen
     # to need ten seconds once in twenty times, and would wait for a model that is still loading.
     logging.shutdown()
     os._exit(0)
+
+
+def _expose(figures: ServerMetrics, server: ModelServer, address: str, token_file: Optional[Path]) -> Exposition:
+    figures.watch(server)
+    add_process_figures(figures.registry)
+    exposition = Exposition(
+        address,
+        figures.registry,
+        health=server.why_not_healthy,
+        ready=server.why_not_ready,
+        token="" if token_file is None else read_token(token_file),
+    )
+    exposition.open()
+    return exposition

@@ -33,7 +33,7 @@ class Component(NamedTuple):
 
 COMPONENTS = (
     Component("com.edgeagent.Inspector", "inspector", ()),
-    Component("com.edgeagent.ModelServer", "model-server", ("server",)),
+    Component("com.edgeagent.ModelServer", "model-server", ("server", "metrics")),
 )
 
 

@@ -8,5 +8,6 @@ server.stop(grace=10)
 from __future__ import annotations
 
 from edge_agent.server.host import ModelServer
+from edge_agent.server.metrics import ServerMetrics
 
-__all__ = ["ModelServer"]
+__all__ = ["ModelServer", "ServerMetrics"]

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent import futures
 from pathlib import Path
-from typing import Iterable, List, Optional, Union
+from typing import Dict, Iterable, List, Optional, Tuple, Union
 
 import grpc
 
@@ -16,8 +16,9 @@ from edge_agent.errors import ServerError
 from edge_agent.server.autostart import Autostart
 from edge_agent.server.introspection import Introspection
 from edge_agent.server.methods import methods_of
+from edge_agent.server.observer import ServerObserver
 from edge_agent.server.pixels import SegmentCache
-from edge_agent.server.registry import ModelRegistry
+from edge_agent.server.registry import ModelDescription, ModelRegistry
 from edge_agent.server.service import EdgeAgentService
 from edge_agent.server.socket_file import SocketFile
 
@@ -44,6 +45,7 @@ class ModelServer:
         second_socket: another path to serve on, unless another agent has it; empty for none.
         greengrass: the root of a nucleus, whose model components' artifacts are served, too.
         autostart: model components to start unasked, beside those whose manifests say so.
+        observer: is told of every call and every load.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ModelServer:
         second_socket: str = "",
         greengrass: Union[str, Path, None] = None,
         autostart: Iterable[str] = (),
+        observer: Optional[ServerObserver] = None,
     ) -> None:
         if threads < 1:
             raise ValueError("a server needs at least one thread for an inference")
@@ -64,10 +67,10 @@ class ModelServer:
         self._greengrass = Path(greengrass) if greengrass is not None else None
         self._socket = SocketFile(socket_path(socket))
         self._second = SocketFile(socket_path(second_socket)) if second_socket else None
-        self._registry = ModelRegistry(self._models, threads=threads, greengrass=self._greengrass)
+        self._registry = ModelRegistry(self._models, threads=threads, greengrass=self._greengrass, observer=observer)
         self._autostart = Autostart(self._registry, autostart)
         self._segments = SegmentCache()
-        self._service = EdgeAgentService(self._registry, self._segments)
+        self._service = EdgeAgentService(self._registry, self._segments, observer)
         self._introspection = Introspection(self._registry)
         self._server: Optional[grpc.Server] = None
         self._stopping = threading.Event()
@@ -76,6 +79,27 @@ class ModelServer:
     @property
     def socket(self) -> str:
         return str(self._socket.path)
+
+    def models(self) -> List[ModelDescription]:
+        """Every model, by name."""
+        return self._registry.list()
+
+    def mappings(self) -> Dict[str, Tuple[int, int]]:
+        """Segments of clients that are mapped, by access (`read`, `write`): how many, and their bytes."""
+        return self._segments.mapped()
+
+    def why_not_healthy(self) -> str:
+        """What is wrong with a server that was started; empty where nothing is."""
+        died = self._sweeper.ident is not None and not self._sweeper.is_alive() and not self._stopping.is_set()
+        return "a thread of the server has died; its log says why" if died else ""
+
+    def why_not_ready(self) -> str:
+        """Why it takes no calls; empty where it does."""
+        if self._server is None:
+            return "the server is starting"
+        if self._stopping.is_set():
+            return "the server is stopping"
+        return self.why_not_healthy()
 
     def start(self) -> None:
         """Serve; returns when clients can connect.
@@ -95,7 +119,8 @@ class ModelServer:
             self._release()
             raise
         places = " and ".join(str(socket.path) for socket in self._sockets())
-        _log.info("serving %d models on %s", len(self._registry.list()), places)
+        count = len(self._registry.list())
+        _log.info("serving %d models on %s", count, places, extra={"models": count})
         self._autostart.begin()
         self._sweeper.start()
 

@@ -25,11 +25,19 @@ _MESSAGES: Dict[str, Tuple[Any, Any]] = {
 }
 
 
+#: Its calls.
+METHODS = tuple(_MESSAGES)
+
+
 def methods_of(servicer: Any) -> grpc.GenericRpcHandler:
-    """A handler for `grpc.Server.add_generic_rpc_handlers`."""
+    """A handler for `grpc.Server.add_generic_rpc_handlers`.
+
+    Args:
+        servicer: has the five methods, and `refuse_malformed(name, context)` for requests that are no messages.
+    """
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _unless_malformed(getattr(servicer, name), name),
+            _unless_malformed(servicer, name),
             request_deserializer=_reader(request.FromString),
             response_serializer=response.SerializeToString,
         )
@@ -55,10 +63,12 @@ def _reader(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return read
 
 
-def _unless_malformed(answer: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
+def _unless_malformed(servicer: Any, name: str) -> Callable[[Any, Any], Any]:
+    answer = getattr(servicer, name)
+
     def call(request: Any, context: grpc.ServicerContext) -> Any:
         if request is _MALFORMED:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"request: the bytes are no {name}Request")
+            return servicer.refuse_malformed(name, context)
         return answer(request, context)
 
     return call

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from edge_agent.server.refusal import invalid
 from edge_agent.shared_memory import Segment, attach_segment, check_range
 
 _MAX_SEGMENTS = 64
+_ACCESS = {"read": False, "write": True}
 _ROW_ALIGNMENT = 4  # bytes to which GStreamer pads the rows of RGB images
 
 
@@ -66,6 +67,13 @@ class SegmentCache:
         with self._lock:
             for key in [key for key, segment in self._segments.items() if not segment.is_current()]:
                 self._drop(key)
+
+    def mapped(self) -> Dict[str, Tuple[int, int]]:
+        """How many segments are mapped and how many bytes they have, by access: `read` and `write`."""
+        with self._lock:
+            sizes = [(writable, segment.size) for (_, writable), segment in self._segments.items()]
+        by_access = {name: [size for kind, size in sizes if kind is writable] for name, writable in _ACCESS.items()}
+        return {name: (len(some), sum(some)) for name, some in by_access.items()}
 
     def close(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import grpc
 
+from edge_agent.server.observer import ServerObserver
 from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.slot import ModelSlot, SlotState
 from edge_agent.server.store import ModelIdentity, ModelStore, identity_of
@@ -32,9 +33,17 @@ class DeployedModel(NamedTuple):
 class ModelRegistry:
     """Finds the slot of a component; safe to use from any thread."""
 
-    def __init__(self, models: Optional[Path], *, threads: int, greengrass: Optional[Path] = None) -> None:
+    def __init__(
+        self,
+        models: Optional[Path],
+        *,
+        threads: int,
+        greengrass: Optional[Path] = None,
+        observer: Optional[ServerObserver] = None,
+    ) -> None:
         self._store = ModelStore(models, greengrass)
         self._threads = threads
+        self._observer = observer
         self._slots: Dict[str, ModelSlot] = {}
         self._loaded: Dict[str, ModelIdentity] = {}
         self._lock = threading.Lock()
@@ -54,7 +63,7 @@ class ModelRegistry:
             return slot
         self._path(component)
         with self._lock:
-            return self._slots.setdefault(component, ModelSlot(component, threads=self._threads))
+            return self._slots.setdefault(component, self._new_slot(component))
 
     def start(self, component: str) -> None:
         """Begin to load a component's package.
@@ -84,7 +93,7 @@ class ModelRegistry:
         packages = self._store.scan()
         with self._lock:
             for component in packages:
-                self._slots.setdefault(component, ModelSlot(component, threads=self._threads))
+                self._slots.setdefault(component, self._new_slot(component))
             slots = sorted(self._slots.values(), key=lambda slot: slot.component)
         described = [self._describe(slot, packages) for slot in slots]
         return [model for model in described if model.component in packages or model.state.status not in _UNLOADED]
@@ -94,6 +103,9 @@ class ModelRegistry:
             slots = list(self._slots.values())
         for slot in slots:
             slot.close(timeout)
+
+    def _new_slot(self, component: str) -> ModelSlot:
+        return ModelSlot(component, threads=self._threads, observer=self._observer)
 
     def _path(self, component: str) -> Path:
         path = self._store.find(component)

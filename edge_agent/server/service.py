@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Callable, NoReturn, TypeVar
+from typing import Any, Callable, NoReturn, Optional, TypeVar
 
 import grpc
 
 from edge_agent.contract import TIMINGS_METADATA, VERSION_METADATA
 from edge_agent.errors import EdgeAgentError
 from edge_agent.model import Verdict
+from edge_agent.server.observer import CallObserver, ServerObserver, Unobserved
 from edge_agent.server.pixels import SegmentCache, check_bitmap, image_of, mask_target
-from edge_agent.server.refusal import Refusal
+from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.registry import ModelDescription, ModelRegistry
 from edge_agent.server.slot import ModelSlot
 from edge_agent.wire import edge_agent_pb2 as wire
@@ -28,11 +29,20 @@ Reply = TypeVar("Reply")
 
 
 class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
-    """Answers calls; every failure is a documented status code with one sentence."""
+    """Answers calls; every failure is a documented status code with one sentence.
 
-    def __init__(self, registry: ModelRegistry, segments: SegmentCache) -> None:
+    Args:
+        registry: of every model.
+        segments: of the clients.
+        observer: is told of every call.
+    """
+
+    def __init__(
+        self, registry: ModelRegistry, segments: SegmentCache, observer: Optional[ServerObserver] = None
+    ) -> None:
         self._registry = registry
         self._segments = segments
+        self._observer = observer or Unobserved()
         self._active = 0
         self._changed_ns = time.monotonic_ns()
         self._lock = threading.Lock()
@@ -43,49 +53,64 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
             return 0.0 if self._active else (time.monotonic_ns() - self._changed_ns) / 1e9
 
     def DetectAnomalies(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:  # noqa: N802 - the contract's name
-        return self._answer(context, "DetectAnomalies", lambda: self._detect(request, context))
+        return self._answer(context, "DetectAnomalies", lambda call: self._detect(request, context, call))
 
     def StartModel(self, request: Any, context: grpc.ServicerContext) -> wire.StartModelResponse:  # noqa: N802 - the contract's name
-        def start() -> wire.StartModelResponse:
+        def start(_call: CallObserver) -> wire.StartModelResponse:
             self._registry.start(request.model_component)
             return wire.StartModelResponse(status=wire.STARTING)
 
         return self._answer(context, "StartModel", start)
 
     def StopModel(self, request: Any, context: grpc.ServicerContext) -> wire.StopModelResponse:  # noqa: N802 - the contract's name
-        def stop() -> wire.StopModelResponse:
+        def stop(_call: CallObserver) -> wire.StopModelResponse:
             self._registry.slot(request.model_component).stop()
             return wire.StopModelResponse(status=wire.STOPPED)
 
         return self._answer(context, "StopModel", stop)
 
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> wire.ListModelsResponse:  # noqa: ARG002, N802 - the contract's name and an empty request
-        def list_models() -> wire.ListModelsResponse:
+        def list_models(_call: CallObserver) -> wire.ListModelsResponse:
             models = [wire.ModelMetadata(**_fields(model)) for model in self._registry.list()]
             return wire.ListModelsResponse(models=models)
 
         return self._answer(context, "ListModels", list_models)
 
     def DescribeModel(self, request: Any, context: grpc.ServicerContext) -> wire.DescribeModelResponse:  # noqa: N802 - the contract's name
-        def describe() -> wire.DescribeModelResponse:
+        def describe(_call: CallObserver) -> wire.DescribeModelResponse:
             model = self._registry.describe(request.model_component)
             return wire.DescribeModelResponse(model_description=wire.ModelDescription(**_fields(model)))
 
         return self._answer(context, "DescribeModel", describe)
 
-    def _answer(self, context: grpc.ServicerContext, call: str, work: Callable[[], Reply]) -> Reply:
+    def refuse_malformed(self, method: str, context: grpc.ServicerContext) -> None:
+        """Answer a request that is no message of the contract."""
+
+        def refuse(_call: CallObserver) -> None:
+            raise invalid(f"request: the bytes are no {method}Request")
+
+        self._answer(context, method, refuse)
+
+    def _answer(self, context: grpc.ServicerContext, method: str, work: Callable[[CallObserver], Reply]) -> Reply:
         self._count(1)
+        call, code = self._observer.call(method), grpc.StatusCode.INTERNAL
         try:
-            return work()
+            reply = work(call)
         except Refusal as refusal:
+            code = refusal.code
             _abort(context, refusal.code, refusal.details)
         except EdgeAgentError as error:
-            _log.error("%s: %s", call, error, exc_info=error.__cause__)
-            _abort(context, grpc.StatusCode.INTERNAL, str(error))
+            _log.error("%s: %s", method, error, exc_info=error.__cause__, extra={"method": method, "code": code.name})
+            _abort(context, code, str(error))
         except Exception:  # noqa: BLE001 - nothing may reach the client as a traceback
-            _log.exception("%s failed", call)
-            _abort(context, grpc.StatusCode.INTERNAL, f"{call}: the server failed; its log says why")
+            _log.exception("%s failed", method, extra={"method": method, "code": code.name})
+            _abort(context, code, f"{method}: the server failed; its log says why")
+        else:
+            code = grpc.StatusCode.OK
+            return reply
         finally:
+            call.ends(code.name)
+            _log.debug("%s: %s", method, code.name, extra={"method": method, "code": code.name})
             self._count(-1)
 
     def _count(self, step: int) -> None:
@@ -93,18 +118,21 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
             self._active += step
             self._changed_ns = time.monotonic_ns()
 
-    def _detect(self, request: Any, context: grpc.ServicerContext) -> wire.DetectAnomaliesResponse:
+    def _detect(self, request: Any, context: grpc.ServicerContext, call: CallObserver) -> wire.DetectAnomaliesResponse:
         slot = self._registry.slot(request.model_component)
         data = check_bitmap(request.bitmap)
+        call.waits(slot.component)
         with slot.admit() as model:
             arrived = time.monotonic_ns()
             with slot.turn(context.time_remaining()):
                 if not context.is_active():
                     raise Refusal(grpc.StatusCode.CANCELLED, f"{slot.component}: the caller is gone")
                 waited = (time.monotonic_ns() - arrived) / 1e6
+                call.has_turn(waited)
                 # In the turn, so that the segments are checked right before they are used.
                 target = mask_target(request, model.mask_size, self._segments)
                 verdict = model.detect(image_of(request.bitmap, data, self._segments), target)
+            call.computed(verdict.timings)
             _send_metadata(context, slot, verdict, waited)
             return _response(request, verdict, mask_in_segment=target is not None)
 

@@ -12,6 +12,7 @@ import grpc
 
 from edge_agent.errors import EdgeAgentError, EngineError
 from edge_agent.model import Model, load_model, open_package
+from edge_agent.server.observer import ServerObserver, Unobserved
 from edge_agent.server.refusal import Refusal
 from edge_agent.wire.edge_agent_pb2 import FAILED, RUNNING, STARTING, STOPPED, STOPPING, ModelStatus
 
@@ -32,8 +33,16 @@ class SlotState(NamedTuple):
 class ModelSlot:
     """STOPPED, STARTING, RUNNING, STOPPING or FAILED; safe to use from any thread."""
 
-    def __init__(self, component: str, *, threads: int, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        component: str,
+        *,
+        threads: int,
+        max_waiting: int = MAX_WAITING,
+        observer: Optional[ServerObserver] = None,
+    ) -> None:
         self.component = component
+        self._observer = observer or Unobserved()
         self._threads = threads
         self._max_calls = 1 + max_waiting
         self._changed = threading.Condition()
@@ -159,6 +168,7 @@ class ModelSlot:
         except Exception:  # noqa: BLE001 - a loader that dies unseen would leave the model STARTING for ever
             _log.exception("%s: loading failed for a reason that is not the package's", self.component)
             failure = "the server failed to load the model; its log says why"
+        self._observer.loaded(self.component, failure)
         with self._changed:
             if failure:
                 if model is not None:
@@ -186,7 +196,9 @@ class ModelSlot:
         self._status, self._message = status, message
         self._changed.notify_all()
         log = _log.error if status == FAILED else _log.info
-        log("%s: %s%s", self.component, ModelStatus.Name(status), f": {message}" if message else "")
+        name = ModelStatus.Name(status)
+        fields = {"component": self.component, "status": name}
+        log("%s: %s%s", self.component, name, f": {message}" if message else "", extra=fields)
 
     def _wrong_state(self, need: str) -> Refusal:
         return Refusal(
