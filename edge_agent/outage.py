@@ -7,9 +7,18 @@ from typing import Optional
 
 
 class Outage:
-    def __init__(self, log: logging.Logger, subject: str) -> None:
+    """Of one thing.
+
+    Args:
+        log: where the lines go.
+        subject: what they begin with.
+        fields: of these lines, for collectors of structured logs.
+    """
+
+    def __init__(self, log: logging.Logger, subject: str, **fields: str) -> None:
         self._log = log
         self._subject = subject
+        self._fields = fields
         self._reason: Optional[str] = None
 
     def report(self, error: Exception) -> None:
@@ -17,10 +26,10 @@ class Outage:
         reason = str(error)
         if reason != self._reason:
             self._reason = reason
-            self._log.warning("%s: waiting: %s", self._subject, reason)
+            self._log.warning("%s: waiting: %s", self._subject, reason, extra=self._fields)
 
     def over(self) -> None:
         """It works; logged when it did not before."""
         if self._reason is not None:
             self._reason = None
-            self._log.warning("%s: works again", self._subject)
+            self._log.warning("%s: works again", self._subject, extra=self._fields)

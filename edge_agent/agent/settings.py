@@ -41,6 +41,7 @@ class InspectorSettings(Settings, frozen=True):
         edge_agent: whose Edge Agent answers: `open` (ours) or `aws` (aws.iot.lookoutvision.EdgeAgent).
         socket: its Unix socket; empty: the default of the choice.
         publish: where inspections go.
+        log_format: of the log: `text` for people, or `json`, one object a line. A command-line option goes before it.
         lanes: by name, which is the camera's id in every inspection.
     """
 
@@ -48,6 +49,7 @@ class InspectorSettings(Settings, frozen=True):
     edge_agent: Literal["open", "aws"] = "open"
     socket: str = ""
     publish: PublishSettings = PublishSettings()
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def edge_agent_socket(self) -> str:

@@ -9,6 +9,7 @@ from typing import Dict, List, Optional
 import click
 
 from edge_agent import __version__
+from edge_agent.cli.logs import report_error
 from edge_agent.errors import ConfigError, EdgeAgentError
 
 # verb: module:attribute, in the order the help shows them
@@ -66,5 +67,5 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    click.echo(f"error: {text}", err=True)
+    report_error(text)
     sys.exit(code)

@@ -16,7 +16,7 @@ import click
 
 from edge_agent.agent import Inspector, read_settings
 from edge_agent.allocator import keep_freed_memory
-from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
+from edge_agent.cli.logs import log_options, report_error, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.clock import SystemClock
 from edge_agent.config import read_file
@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
     type=click.Path(path_type=Path),
     help="YAML or JSON. Without it: the component's configuration, from the nucleus.",
 )
-@LOG_LEVEL_OPTION
-def run(config_file: Optional[Path], log_level: str) -> None:
+@log_options
+def run(config_file: Optional[Path], log_level: str, log_format: Optional[str]) -> None:
     """Inspect camera frames and publish every verdict to AWS IoT Core.
 
     Ends when every camera is at its end, or on SIGTERM. SIGUSR1 prints the accounting, which is also the last line.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     keep_freed_memory()
     stop = threading.Event()
     inspectors: List[Inspector] = []
@@ -53,6 +53,8 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     thing = os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()
     data, subject = _configuration(config_file)
     settings = read_settings(data, subject, thing=thing)
+    if log_format is None:
+        set_up_logging(log_level, settings.log_format)
     inspector = Inspector(settings, thing=thing, connect=IpcClient.connect, clock=SystemClock())
     inspectors.append(inspector)
     _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
@@ -60,7 +62,7 @@ def run(config_file: Optional[Path], log_level: str) -> None:
     _print_reports(inspectors)
     if not well:
         words = "some inspections were not delivered (`expired` in the accounting), or a lane stopped; see the log"
-        click.echo(f"error: {words}", err=True)
+        report_error(words)
         sys.exit(1)
 
 

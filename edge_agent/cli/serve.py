@@ -12,7 +12,7 @@ from typing import Optional, Tuple
 import click
 
 from edge_agent.allocator import keep_freed_memory
-from edge_agent.cli.logs import LOG_LEVEL_OPTION, set_up_logging
+from edge_agent.cli.logs import log_options, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.server import ModelServer, ServerMetrics
@@ -73,7 +73,7 @@ _GRACE_S = 10.0
     show_envvar=True,
     help="File with a token that each of these requests must bear; needed off loopback.",
 )
-@LOG_LEVEL_OPTION
+@log_options
 def serve(
     models: Optional[Path],
     greengrass: Optional[Path],
@@ -83,6 +83,7 @@ def serve(
     metrics: Optional[str],
     metrics_token_file: Optional[Path],
     log_level: str,
+    log_format: Optional[str],
 ) -> None:
     """Serve packaged models on the Edge Agent's socket.
 
@@ -90,7 +91,7 @@ def serve(
     """
     if models is None and greengrass is None:
         raise click.UsageError("Missing option '--models' or '--greengrass'.")
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     keep_freed_memory()
     stop = threading.Event()
     on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})

@@ -43,7 +43,7 @@ class Publisher:
         self._stop = threading.Event()
         self._faulty = threading.Event()
         self._backoff = Backoff()
-        self._outage = Outage(_log, f"publishing to {topic}")
+        self._outage = Outage(_log, f"publishing to {topic}", topic=topic)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -66,7 +66,7 @@ class Publisher:
                     self._deliver(receipt)
             self._disconnect()
         except Exception:  # noqa: BLE001 - a publisher that died unseen would lose every inspection from then on
-            _log.exception("publishing to %s: stopped by an internal error", self._topic)
+            _log.exception("publishing to %s: stopped by an internal error", self._topic, extra={"topic": self._topic})
             self._faulty.set()
 
     def _deliver(self, receipt: Receipt) -> None:
@@ -75,7 +75,7 @@ class Publisher:
                 self._publish(receipt.entry.body)
             except IpcInvalidError as error:
                 receipt.expire("refused")
-                _log.error("publishing to %s: inspection lost: %s", self._topic, error)
+                _log.error("publishing to %s: inspection lost: %s", self._topic, error, extra={"topic": self._topic})
                 return
             except IpcError as error:
                 if isinstance(error, IpcUnavailableError):

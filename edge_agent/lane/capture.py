@@ -149,7 +149,8 @@ class CaptureLoop:
             gate.take()
         self._path.accounting.capture()
         self._path.accounting.fail(cause)
-        _log.warning("lane %s: frame lost: %s", self._path.lane, error)
+        fields = {"lane": self._path.lane, "cause": cause}
+        _log.warning("lane %s: frame lost: %s", self._path.lane, error, extra=fields)
 
     def _frame(self, captured: Captured, slot: Slot, trigger: Optional[Trigger]) -> Frame:
         self._sequence += 1

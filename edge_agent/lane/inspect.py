@@ -86,7 +86,7 @@ class InspectLoop:
         self._clock = clock
         self._stop = stop
         self._decide_by_ns = decide_by_ms * 1e6
-        self._outage = Outage(_log, f"lane {identity.camera}: model")
+        self._outage = Outage(_log, f"lane {identity.camera}: model", lane=identity.camera)
 
     def run(self) -> None:
         try:
@@ -107,8 +107,10 @@ class InspectLoop:
         except _StoppedError:
             self._accounting.drop("stopped")
         except (DetectorError, SharedMemoryError) as error:
-            self._accounting.fail(_CAUSES.get(type(error), "server_fault"))
-            _log.warning("lane %s: frame %d lost: %s", frame.camera, frame.sequence, error)
+            cause = _CAUSES.get(type(error), "server_fault")
+            self._accounting.fail(cause)
+            fields = {"lane": frame.camera, "sequence": frame.sequence, "cause": cause}
+            _log.warning("lane %s: frame %d lost: %s", frame.camera, frame.sequence, error, extra=fields)
         except Exception:
             self._accounting.fail("internal")
             raise

@@ -180,6 +180,6 @@ class Lane:
         try:
             run()
         except Exception:  # noqa: BLE001 - whatever it is, the other lanes go on
-            _log.exception("lane %s: stopped by an internal error", self.name)
+            _log.exception("lane %s: stopped by an internal error", self.name, extra={"lane": self.name})
             self._faulty.set()
             self.stop()

@@ -28,7 +28,7 @@ class TriggerLoop:
         self._clock = clock
         self._stop = stop
         self._backoff = Backoff()
-        self._outage = Outage(_log, f"lane {lane}: trigger")
+        self._outage = Outage(_log, f"lane {lane}: trigger", lane=lane)
 
     def run(self) -> None:
         while not self._stop.is_set():
