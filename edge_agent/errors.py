@@ -14,7 +14,8 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 ├── ModelError                  a packaged model (subject: model and file)
 │   ├── PackageError              the files of the package: missing, torn, climbing out, too large
 │   ├── ManifestError             manifest.json (subject carries the key path)
-│   └── EngineError               the compiled model does not load, run or fit its manifest
+│   ├── EngineError               the compiled model does not load, run or fit its manifest
+│   └── SelfTestError             the model answers otherwise to a golden image than its package says
 ├── DetectorError               the client side of the Edge Agent contract (subject: the model)
 │   ├── ServerUnavailableError    nobody answers on the socket
 │   ├── DetectorTimeoutError      no answer within the deadline
@@ -123,6 +124,10 @@ class ManifestError(ModelError):
 
 
 class EngineError(ModelError):
+    pass
+
+
+class SelfTestError(ModelError):
     pass
 
 

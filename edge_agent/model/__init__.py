@@ -2,6 +2,7 @@
 
 with open_package("bolts.zip") as package:
     model = load_model(package, threads=2)
+    self_test(model, package)
 verdict = model.detect(pixels)
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from edge_agent.model.manifest import Manifest
 from edge_agent.model.model import Model, load_model
 from edge_agent.model.package import ModelPackage, open_package, read_manifest
+from edge_agent.model.selftest import self_test
 from edge_agent.model.verdict import StageTimings, Verdict
 
 __all__ = [
@@ -21,4 +23,5 @@ __all__ = [
     "load_model",
     "open_package",
     "read_manifest",
+    "self_test",
 ]

@@ -14,6 +14,7 @@ import msgspec
 
 from edge_agent.errors import ManifestError
 from edge_agent.frame import CHANNELS, MAX_SIDE
+from edge_agent.model.golden import Golden, find_fault
 from edge_agent.model.palette import MAX_CLASSES
 
 #: Largest manifest.json read, in bytes.
@@ -76,6 +77,7 @@ class PackageInfo(msgspec.Struct, frozen=True):
     version: Optional[str] = None
     model_arn: Optional[str] = None
     autostart: bool = False
+    golden: Golden = Golden()
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -209,6 +211,7 @@ class _Checks:
         self._check_ids("seg_normal_ids", self._manifest.seg_normal_ids, self._manifest.pixel_class_names)
         self._check_numbers()
         self._check_options()
+        self._check_golden()
 
     def _fail(self, key: str, reason: str) -> None:
         raise ManifestError(f"{self._source}: {key}", reason)
@@ -282,3 +285,9 @@ class _Checks:
             self._fail(key, f"is {logic!r}, but the classification head is off")
         if "seg" in logic and self._manifest.mask_size is None:
             self._fail(key, f"is {logic!r}, but the model reports no mask")
+
+    def _check_golden(self) -> None:
+        classes = self._manifest.pixel_class_names if self._manifest.mask_size else ()
+        fault = find_fault(self._manifest.package.golden, classes)
+        if fault is not None:
+            self._fail(f"package.golden{fault[0]}", fault[1])

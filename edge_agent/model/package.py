@@ -64,10 +64,7 @@ class ModelPackage:
             )
         stage = self.stage_directory()
         if manifest.runtime_artifact is not None:
-            artifact = _inside(self.directory, stage / manifest.runtime_artifact, self.path)
-            if not artifact.is_file():
-                raise PackageError(str(self.path), f"has no file {manifest.stage.type}/{manifest.runtime_artifact}")
-            return artifact
+            return self.file(str(Path(manifest.stage.type) / manifest.runtime_artifact))
         candidates = sorted(stage.glob("*.onnx"))
         if len(candidates) != 1:
             raise PackageError(
@@ -76,6 +73,17 @@ class ModelPackage:
                 "Name the right one as runtime_artifact in the manifest.",
             )
         return _inside(self.directory, candidates[0], self.path)
+
+    def file(self, place: str) -> Path:
+        """A file that the manifest names by its place in the package.
+
+        Raises:
+            PackageError: missing, or outside.
+        """
+        file = _inside(self.directory, self.directory / place, self.path)
+        if not file.is_file():
+            raise PackageError(str(self.path), f"has no file {place}")
+        return file
 
     def close(self) -> None:
         """Remove what was unpacked; a directory package stays as it is."""
