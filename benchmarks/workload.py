@@ -47,8 +47,9 @@ def bare_times(package: Path, frames: List[Pixels], count: int, threads: int) ->
     with open_package(package) as opened:
         model = load_model(opened, threads=threads)
     try:
-        assert model.mask_size is not None
-        mask = np.empty((*model.mask_size, 3), np.uint8)
+        size = model.mask_size_for(*frames[0].shape[:2])
+        assert size is not None
+        mask = np.empty((*size, 3), np.uint8)
         times = []
         for index in range(count + WARM_UP):
             started = time.perf_counter()

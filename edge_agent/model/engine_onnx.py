@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from edge_agent.errors import EngineError, MissingExtraError
 from edge_agent.frame import CHANNELS
-from edge_agent.model.engine import Tensor, check_outputs, describe
+from edge_agent.model.engine import Network, Port, Result, Tensor, check_input, check_outputs, choose_outputs
 from edge_agent.model.manifest import Manifest
+from edge_agent.model.network_file import read_outline
 
 # Since 1.29 the official Linux builds of ONNX Runtime report to their maker unless this is set before they are loaded
 # (any value; seen: a database and a device id below HOME). Nothing leaves a factory line that was not asked for.
@@ -22,7 +23,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("onnxruntime", "server") from error
 
-_FLOAT = "tensor(float)"
+# What ONNX Runtime calls numbers whose numpy name differs.
+_KINDS = {"float": "float32", "double": "float64"}
 _ERRORS_ONLY = 3  # log severity: warnings about a graph's style are no news on a factory line
 
 
@@ -43,21 +45,14 @@ class OnnxEngine:
 
     def __init__(self, artifact: Path, manifest: Manifest, *, threads: int) -> None:
         self._subject = f"{artifact.parent.name}/{artifact.name}"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(str(artifact), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base but Exception
-            raise EngineError(self._subject, f"does not load ({_first_line(error)})") from error
-        self._session: Any = session
-        self._input_name, self._input_shape = self._check_input(manifest)
-        self._check_output_types(manifest)
-        self._output_names = [output.name for output in session.get_outputs()]
-        outputs = self._call(np.zeros(self._input_shape, dtype=np.float32))
-        self._shapes = tuple(tuple(output.shape) for output in outputs)
+        self._session: Any = _open(artifact, self._subject, threads)
+        self._input_name = check_input(self._subject, manifest, _ports(self._session.get_inputs())).names[0]
+        outputs = _ports(self._session.get_outputs())
+        places = choose_outputs(self._subject, manifest, outputs)
+        self._output_names = [outputs[place].names[0] for place in places]
+        stage = manifest.stage
+        results = self._call(np.zeros((1, CHANNELS, stage.image_height, stage.image_width), dtype=np.float32))
+        self._shapes = tuple(tuple(result.shape) for result in results)
         # Once more with real sizes: a symbolic size fits anything until the model has run.
         check_outputs(self._subject, manifest, self._shapes)
 
@@ -65,7 +60,7 @@ class OnnxEngine:
     def output_shapes(self) -> Tuple[Tuple[int, ...], ...]:
         return self._shapes
 
-    def run(self, tensor: Tensor) -> List[Tensor]:
+    def run(self, tensor: Tensor) -> List[Result]:
         outputs = self._call(tensor)
         shapes = tuple(tuple(output.shape) for output in outputs)
         if shapes != self._shapes:
@@ -79,32 +74,47 @@ class OnnxEngine:
     def close(self) -> None:
         self._session = None
 
-    def _call(self, tensor: Tensor) -> List[Tensor]:
+    def _call(self, tensor: Tensor) -> List[Result]:
         try:
-            outputs: List[Tensor] = self._session.run(self._output_names, {self._input_name: tensor})
-        except Exception as error:  # as in __init__
+            outputs: List[Result] = self._session.run(self._output_names, {self._input_name: tensor})
+        except Exception as error:  # as in _open
             raise EngineError(self._subject, f"does not run ({_first_line(error)})") from error
         return outputs
 
-    def _check_input(self, manifest: Manifest) -> Tuple[str, Tuple[int, ...]]:
-        stage = manifest.stage
-        wanted = (1, CHANNELS, stage.image_height, stage.image_width)
-        inputs = self._session.get_inputs()
-        found = ", ".join(f"{entry.type} {describe(entry.shape)}" for entry in inputs)
-        fits = len(inputs) == 1 and inputs[0].type == _FLOAT and len(inputs[0].shape) == len(wanted)
-        if not fits or any(isinstance(f, int) and f != w for f, w in zip(inputs[0].shape, wanted)):
-            raise EngineError(
-                self._subject,
-                f"its input does not fit its manifest: expected {_FLOAT} {describe(wanted)}; found {found}",
-            )
-        return inputs[0].name, wanted
 
-    def _check_output_types(self, manifest: Manifest) -> None:
-        outputs = self._session.get_outputs()
-        check_outputs(self._subject, manifest, [output.shape for output in outputs])
-        for output in outputs:
-            if output.type != _FLOAT:
-                raise EngineError(self._subject, f"its output {output.name!r} is {output.type}, not {_FLOAT}")
+def read_network(artifact: Path, subject: str) -> Network:
+    """What the file says of its inputs and outputs.
+
+    Raises:
+        EngineError: it does not load.
+    """
+    session = _open(artifact, subject, threads=1)
+    return Network(_ports(session.get_inputs()), _ports(session.get_outputs()))
+
+
+def _open(artifact: Path, subject: str, threads: int) -> Any:
+    outline = read_outline(artifact)
+    if outline is None:
+        raise EngineError(subject, "does not load (it is no ONNX file, or a torn one)")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(artifact), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        raise EngineError(
+            subject,
+            f"does not load ({_first_line(error)})",
+            f"It is of IR version {outline.ir_version} and opset {outline.opset}; "
+            f"here is ONNX Runtime {onnxruntime.__version__}.",
+        ) from error
+
+
+def _ports(entries: Sequence[Any]) -> List[Port]:
+    kinds = [entry.type[len("tensor(") : -1] for entry in entries]
+    return [Port((entry.name,), _KINDS.get(kind, kind), entry.shape) for entry, kind in zip(entries, kinds)]
 
 
 def _first_line(error: Exception) -> str:

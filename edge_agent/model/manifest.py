@@ -14,21 +14,31 @@ import msgspec
 
 from edge_agent.errors import ManifestError
 from edge_agent.frame import CHANNELS, MAX_SIDE
+from edge_agent.model.anomalib_stage import ANOMALIB, AnomalibKeys, find_faults
 from edge_agent.model.golden import Golden, find_fault
 from edge_agent.model.palette import MAX_CLASSES
 
 #: Largest manifest.json read, in bytes.
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
+#: The stage type of the service's own models.
+MOCHI = "mochi"
+
 #: OpenCV's INTER_AREA, the resize of a stage that names none.
 INTER_AREA = 3
+
+#: The values of `runtime` for a network that such a runtime reads as it is.
+ONNX, OPENVINO = "onnx", "openvino"
 
 #: The values of `runtime` that stand for a model compiled by SageMaker Neo. The service's own packages name none.
 NEO_RUNTIMES = (None, "dlr")
 
 _INTERPOLATIONS = range(7)  # OpenCV's codes: nearest, linear, cubic, area, Lanczos, linear exact, nearest exact
+# They would change what the other stage type answers: refused there, not passed over.
+_MOCHI_KEYS = ("calibrated", "seg_recall_bias", "classification_logic")
 _LOGICS = ("cls_head", "seg_head", "cls_and_seg", "cls_or_seg")
 _STAGE = "model_graph.stages[0]"
+_STAGES = (MOCHI, ANOMALIB)
 
 
 class ClassTable(msgspec.Struct, frozen=True):
@@ -61,6 +71,7 @@ class Stage(msgspec.Struct, frozen=True):
     seg_recall_bias: Optional[float] = None
     classification_logic: Optional[str] = None
     transform_preprocessing: Optional[str] = None
+    anomalib: AnomalibKeys = AnomalibKeys()
 
 
 class ModelGraph(msgspec.Struct, frozen=True):
@@ -115,9 +126,13 @@ class Manifest(msgspec.Struct, frozen=True):
         return self.model_graph.pixel_level_classes.normal_ids if own is None else own
 
     @property
+    def reports_mask(self) -> bool:
+        return self.stage.segmentation_head_enabled and bool(self.pixel_class_names)
+
+    @property
     def mask_size(self) -> Optional[Tuple[int, int]]:
-        """(height, width) of the mask in pixels, or None for a model that reports none."""
-        if not (self.stage.segmentation_head_enabled and self.pixel_class_names and self.stage.raw_image_shape):
+        """(height, width) of the mask in pixels; None for a model that reports none, or one of the image's size."""
+        if not (self.reports_mask and self.stage.raw_image_shape):
             return None
         height, width = self.stage.raw_image_shape
         return height, width
@@ -175,9 +190,11 @@ def _check_outline(outline: _Outline, source: str) -> None:
             f"{source}: model_graph.stages", f"holds {len(graph.stages)} stages; a single-stage graph has exactly one"
         )
     kind = graph.stages[0].type
-    if kind != "mochi":
+    if kind not in _STAGES:
         raise ManifestError(
-            f"{source}: {_STAGE}.type", f"is {kind!r}, a stage type that is not supported", "Only 'mochi' is."
+            f"{source}: {_STAGE}.type",
+            f"is {kind!r}, a stage type that is not supported",
+            f"Only {' and '.join(map(repr, _STAGES))} are.",
         )
 
 
@@ -211,6 +228,7 @@ class _Checks:
         self._check_ids("seg_normal_ids", self._manifest.seg_normal_ids, self._manifest.pixel_class_names)
         self._check_numbers()
         self._check_options()
+        self._check_anomalib()
         self._check_golden()
 
     def _fail(self, key: str, reason: str) -> None:
@@ -243,7 +261,7 @@ class _Checks:
                 "model_graph.pixel_level_classes.names",
                 f"has {len(names)} names; the palette has {MAX_CLASSES} colours",
             )
-        if stage.segmentation_head_enabled and names and stage.raw_image_shape is None:
+        if stage.type == MOCHI and self._manifest.reports_mask and stage.raw_image_shape is None:
             self._fail(f"{_STAGE}.raw_image_shape", "is missing; the segmentation head needs it for the mask's size")
 
     def _check_ids(self, key: str, ids: Tuple[int, ...], names: Tuple[str, ...]) -> None:
@@ -283,11 +301,28 @@ class _Checks:
             self._fail(key, f"is {logic!r}, not one of {', '.join(_LOGICS)}")
         if "cls" in logic and not stage.classification_head_enabled:
             self._fail(key, f"is {logic!r}, but the classification head is off")
-        if "seg" in logic and self._manifest.mask_size is None:
+        if "seg" in logic and not self._manifest.reports_mask:
             self._fail(key, f"is {logic!r}, but the model reports no mask")
 
+    def _check_anomalib(self) -> None:
+        stage = self._stage
+        if stage.type != ANOMALIB:
+            return
+        for key in _MOCHI_KEYS:
+            if getattr(stage, key):
+                self._fail(f"{_STAGE}.{key}", f"has no meaning in a stage of type {ANOMALIB!r}")
+        faults = find_faults(
+            stage.anomalib,
+            runtime=self._manifest.runtime,
+            threshold=stage.threshold,
+            has_mask=stage.segmentation_head_enabled,
+            classes=self._manifest.pixel_class_names,
+        )
+        for key, reason in faults:
+            self._fail(f"{_STAGE}{key}" if key.startswith(".") else key, reason)
+
     def _check_golden(self) -> None:
-        classes = self._manifest.pixel_class_names if self._manifest.mask_size else ()
+        classes = self._manifest.pixel_class_names if self._manifest.reports_mask else ()
         fault = find_fault(self._manifest.package.golden, classes)
         if fault is not None:
             self._fail(f"package.golden{fault[0]}", fault[1])

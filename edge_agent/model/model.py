@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Optional, Tuple
+from typing import Any, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
 from edge_agent.errors import ImageError
 from edge_agent.frame import CHANNELS, Pixels
+from edge_agent.model.anomalib_stage import ANOMALIB
 from edge_agent.model.engine import Engine
-from edge_agent.model.manifest import NEO_RUNTIMES, Manifest
+from edge_agent.model.manifest import NEO_RUNTIMES, OPENVINO, Manifest
 from edge_agent.model.package import ModelPackage
 from edge_agent.model.verdict import StageTimings, Verdict
 
@@ -19,23 +20,27 @@ _WARM_UP_RUNS = 3  # as the service's own runtime does
 _NS_PER_MS = 1e6
 
 
+class _Postprocessor(Protocol):
+    def run(self, outputs: Sequence[Any], mask_out: Optional[Pixels] = None) -> Verdict:
+        """Decide by the outputs of the network."""
+
+
 class Model:
     """A model ready to run. Not thread-safe: one caller at a time. Make one with `load_model`."""
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        from edge_agent.model.postprocess import Postprocessor
         from edge_agent.model.preprocess import Preprocessor
 
         self.manifest = manifest
         self._engine = engine
         self._preprocessor = Preprocessor(manifest.stage)
-        mask = engine.output_shapes[0] if manifest.stage.segmentation_head_enabled else None
-        self._postprocessor = Postprocessor(manifest, (mask[2], mask[3]) if mask else None)
+        self._postprocessor = _postprocessor(manifest, engine)
 
-    @property
-    def mask_size(self) -> Optional[Tuple[int, int]]:
-        """(height, width) of the mask in pixels, or None for a model that reports none."""
-        return self.manifest.mask_size
+    def mask_size_for(self, height: int, width: int) -> Optional[Tuple[int, int]]:
+        """(height, width) of the mask of an image of that size, in pixels; None for a model that reports none."""
+        if not self.manifest.reports_mask:
+            return None
+        return self.manifest.mask_size or (height, width)
 
     @property
     def failure(self) -> Optional[str]:
@@ -47,8 +52,8 @@ class Model:
 
         Args:
             pixels: RGB888, shape (height, width, 3), uint8; any size, it is resized to the model's.
-            mask_out: where the mask goes: uint8, C-contiguous, writable, shape (*mask_size, 3). Without it a new
-                array is made. A model without a mask leaves it untouched.
+            mask_out: where the mask goes: uint8, C-contiguous, writable, shape (*mask_size_for(height, width), 3).
+                Without it a new array is made. A model without a mask leaves it untouched.
 
         Raises:
             ImageError: pixels or mask_out of another shape or type.
@@ -56,7 +61,7 @@ class Model:
         """
         if pixels.ndim != 3 or pixels.shape[2] != CHANNELS:
             raise ImageError("image", f"has shape {pixels.shape}, not (height, width, 3)")
-        self._check_mask_out(mask_out)
+        mask_out = self._mask_target(pixels, mask_out)
         began = time.monotonic_ns()
         tensor = self._preprocessor.run(pixels)
         prepared = time.monotonic_ns()
@@ -86,13 +91,18 @@ class Model:
     def close(self) -> None:
         self._engine.close()
 
-    def _check_mask_out(self, mask_out: Optional[Pixels]) -> None:
-        if mask_out is None or self.mask_size is None:
-            return
-        wanted = (*self.mask_size, CHANNELS)
+    def _mask_target(self, pixels: Pixels, mask_out: Optional[Pixels]) -> Optional[Pixels]:
+        """Where the mask goes; None for a model that reports none."""
+        size = self.mask_size_for(pixels.shape[0], pixels.shape[1])
+        if size is None:
+            return None
+        wanted = (*size, CHANNELS)
+        if mask_out is None:
+            return np.empty(wanted, dtype=np.uint8)
         flags = mask_out.flags
         if mask_out.shape != wanted or mask_out.dtype != np.uint8 or not (flags.c_contiguous and flags.writeable):
             raise ImageError("mask_out", f"has shape {mask_out.shape}, not a writable contiguous uint8 {wanted}")
+        return mask_out
 
 
 def load_model(package: ModelPackage, *, threads: int) -> Model:
@@ -103,7 +113,7 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
 
     Raises:
         PackageError, ManifestError, EngineError: as their names say.
-        MissingExtraError: ONNX Runtime or OpenCV is not installed.
+        MissingExtraError: OpenCV, ONNX Runtime or OpenVINO is not installed.
     """
     if threads < 1:
         raise ValueError("a model needs at least one thread")
@@ -119,11 +129,27 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
 
 
 def _open_engine(package: ModelPackage, threads: int) -> Engine:
-    if package.manifest.runtime in NEO_RUNTIMES:
+    manifest = package.manifest
+    if manifest.runtime in NEO_RUNTIMES:
         from edge_agent.model.engine_neo import open_compiled
 
-        return open_compiled(package.stage_directory(), package.manifest, threads=threads)
+        return open_compiled(package.stage_directory(), manifest, threads=threads)
     artifact = package.artifact()
+    if manifest.runtime == OPENVINO:
+        from edge_agent.model.engine_openvino import OpenVinoEngine
+
+        return OpenVinoEngine(artifact, manifest, threads=threads)
     from edge_agent.model.engine_onnx import OnnxEngine
 
-    return OnnxEngine(artifact, package.manifest, threads=threads)
+    return OnnxEngine(artifact, manifest, threads=threads)
+
+
+def _postprocessor(manifest: Manifest, engine: Engine) -> _Postprocessor:
+    if manifest.stage.type == ANOMALIB:
+        from edge_agent.model.anomalib import AnomalibPostprocessor
+
+        return AnomalibPostprocessor(manifest)
+    from edge_agent.model.postprocess import Postprocessor
+
+    mask = engine.output_shapes[0] if manifest.stage.segmentation_head_enabled else None
+    return Postprocessor(manifest, (mask[2], mask[3]) if mask else None)

@@ -10,9 +10,11 @@ from typing import Optional, Type, Union
 
 from edge_agent.errors import ManifestError, PackageError
 from edge_agent.model.archive import read_member, unpack
-from edge_agent.model.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from edge_agent.model.manifest import MAX_MANIFEST_BYTES, ONNX, OPENVINO, Manifest, parse_manifest
+from edge_agent.model.network_file import companions
 
 _MANIFEST = "manifest.json"
+_SUFFIXES = {ONNX: ".onnx", OPENVINO: ".xml"}
 
 
 class ModelPackage:
@@ -49,30 +51,41 @@ class ModelPackage:
         return stage
 
     def artifact(self) -> Path:
-        """The ONNX file of the stage, for a package of that runtime.
+        """The network's file in the stage's directory, for a package of such a runtime: `*.onnx`, or `*.xml` of OpenVINO.
 
         Raises:
             ManifestError: another runtime.
-            PackageError: the file is missing, or not the only one where the manifest names none, or outside.
+            PackageError: the file is missing, or not the only one where the manifest names none, or outside; so for the
+                files beside it that hold its weights.
         """
         manifest = self.manifest
-        if manifest.runtime != "onnx":
+        suffix = _SUFFIXES.get(manifest.runtime or "")
+        if suffix is None:
             raise ManifestError(
                 f"{self.path / _MANIFEST}: runtime",
                 f"is {manifest.runtime!r}, which is not supported",
-                "Use 'onnx', or none for a model compiled by SageMaker Neo.",
+                f"Use one of {', '.join(_SUFFIXES)}, or none for a model compiled by SageMaker Neo.",
             )
         stage = self.stage_directory()
-        if manifest.runtime_artifact is not None:
-            return self.file(str(Path(manifest.stage.type) / manifest.runtime_artifact))
-        candidates = sorted(stage.glob("*.onnx"))
-        if len(candidates) != 1:
-            raise PackageError(
-                str(self.path),
-                f"has {len(candidates)} *.onnx files in {manifest.stage.type!r}, not one",
-                "Name the right one as runtime_artifact in the manifest.",
-            )
-        return _inside(self.directory, candidates[0], self.path)
+        name = manifest.runtime_artifact
+        if name is None:
+            candidates = sorted(stage.glob(f"*{suffix}"))
+            if len(candidates) != 1:
+                raise PackageError(
+                    str(self.path),
+                    f"has {len(candidates)} *{suffix} files in {manifest.stage.type!r}, not one",
+                    "Name the right one as runtime_artifact in the manifest.",
+                )
+            name = candidates[0].name
+        artifact = self.file(str(Path(manifest.stage.type) / name))
+        for companion in companions(artifact):
+            if not _inside(self.directory, artifact.parent / companion, self.path).is_file():
+                raise PackageError(
+                    str(self.path),
+                    f"has no file {manifest.stage.type}/{companion}, which holds weights of {artifact.name}",
+                    "The files travel together: put it there, too.",
+                )
+        return artifact
 
     def file(self, place: str) -> Path:
         """A file that the manifest names by its place in the package.

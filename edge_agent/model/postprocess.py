@@ -26,7 +26,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("opencv-python-headless", "server") from error
 
-_DECIMALS = 4  # scores and thresholds are compared at this precision
+#: Scores and thresholds are compared at this precision.
+DECIMALS = 4
 
 
 class Postprocessor:
@@ -42,9 +43,9 @@ class Postprocessor:
         self._stage = manifest.stage
         self._normal_classes = frozenset(manifest.class_normal_ids)
         self._normal_labels = frozenset(manifest.seg_normal_ids)
-        self._painter: Optional[_MaskPainter] = None
+        self._painter: Optional[MaskPainter] = None
         if manifest.mask_size is not None and mask_shape is not None:
-            self._painter = _MaskPainter(mask_shape, manifest.mask_size)
+            self._painter = MaskPainter(mask_shape, manifest.mask_size)
 
     def run(self, outputs: Sequence[Tensor], mask_out: Optional[Pixels] = None) -> Verdict:
         """Decide. Timings are zero here; the model fills them in.
@@ -70,7 +71,7 @@ class Postprocessor:
                 Anomaly(names[index], area, HEX_COLORS[index]) for index, area in enumerate(areas) if area > 0
             )
             has_anomalous_label = any(area > 0 and index not in self._normal_labels for index, area in enumerate(areas))
-        is_anomalous = round(score, _DECIMALS) >= round(stage.threshold, _DECIMALS)
+        is_anomalous = round(score, DECIMALS) >= round(stage.threshold, DECIMALS)
         is_anomalous = _combine(stage.classification_logic, is_anomalous, has_anomalous_label)
         clipped = min(max(score, 0.0), 1.0)
         return Verdict(
@@ -142,7 +143,7 @@ def _combine(logic: Optional[str], by_score: bool, by_mask: bool) -> bool:  # no
     return by_score
 
 
-class _MaskPainter:
+class MaskPainter:
     """Colours a small mask of class indices and enlarges it; counts the areas it will have."""
 
     def __init__(self, small: Tuple[int, int], large: Tuple[int, int]) -> None:

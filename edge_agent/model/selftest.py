@@ -88,7 +88,7 @@ def record_golden(model: Model, directory: Path, sources: Sequence[GoldenSource]
                 file=file,
                 score=round(verdict.score, 6),
                 is_anomalous=verdict.is_anomalous if certain and by_score else None,
-                areas=None if model.mask_size is None else _areas(verdict),
+                areas=_areas(verdict) if model.manifest.reports_mask else None,
             )
         )
     return Golden(images=tuple(images))

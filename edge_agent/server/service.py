@@ -130,7 +130,8 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
                 waited = (time.monotonic_ns() - arrived) / 1e6
                 call.has_turn(waited)
                 # In the turn, so that the segments are checked right before they are used.
-                target = mask_target(request, model.mask_size, self._segments)
+                mask_size = model.mask_size_for(request.bitmap.height, request.bitmap.width)
+                target = mask_target(request, mask_size, self._segments)
                 verdict = model.detect(image_of(request.bitmap, data, self._segments), target)
             call.computed(verdict.timings)
             _send_metadata(context, slot, verdict, waited)
