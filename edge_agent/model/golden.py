@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import chain, count
 from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
 import msgspec
@@ -53,6 +54,13 @@ class Golden(msgspec.Struct, frozen=True, omit_defaults=True):
     def allowed(self, score: float) -> float:
         """How far from an expected score the score found may lie."""
         return self.tolerance * max(1.0, abs(score))
+
+
+def new_file(name: str, taken: Sequence[str]) -> str:
+    """A place for an image of that name (a file's stem), as the manifest may name it and none of `taken`."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-")[:100] or "image"
+    places = (f"{DIRECTORY}/{stem}{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
+    return next(place for place in places if place not in taken)
 
 
 def find_fault(golden: Golden, classes: Sequence[str]) -> Optional[Tuple[str, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_agent.errors import EngineError, PackageError, SelfTestError
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
-from edge_agent.model.golden import DIRECTORY, MAX_IMAGE_BYTES, Golden, GoldenImage
+from edge_agent.model.golden import DIRECTORY, MAX_IMAGE_BYTES, Golden, GoldenImage, new_file
 from edge_agent.model.model import Model
 from edge_agent.model.package import ModelPackage
 from edge_agent.model.verdict import Verdict
@@ -47,7 +47,7 @@ def self_test(model: Model, package: ModelPackage) -> None:
 
 
 class GoldenSource(NamedTuple):
-    """An image for a package to carry: RGB888, (height, width, 3), uint8, and the stem of its file's name."""
+    """An image for a package to carry: RGB888, (height, width, 3), uint8, and what its file is to be called."""
 
     name: str
     pixels: Pixels
@@ -76,9 +76,9 @@ def record_golden(model: Model, directory: Path, sources: Sequence[GoldenSource]
     target = directory / DIRECTORY
     target.mkdir(exist_ok=True)
     stage = model.manifest.stage
-    images = []
+    images: List[GoldenImage] = []
     for source in sources:
-        file = f"{DIRECTORY}/{source.name}.png"
+        file = new_file(source.name, [image.file for image in images])
         Image.fromarray(source.pixels).save(directory / file, "PNG")
         verdict = model.detect(source.pixels)
         certain = abs(verdict.score - stage.threshold) > Golden().allowed(verdict.score)

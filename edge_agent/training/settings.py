@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import pathlib
-import re
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from edge_agent.errors import TrainingError
+from edge_agent.model.document import NAME, VERSION
 
 #: Sides of the network's input are multiples of this: it halves the image four times.
 SIDE_MULTIPLE = 16
 _SIDES = (64, 1024)
 _LONG_SIDE = 384
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raises TrainingError for the first setting that cannot be."""
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise TrainingError(f"name {self.name!r}", "may hold letters, digits, '_', '.' and '-', at most 128")
-        if not _VERSION.fullmatch(self.version):
+        if not VERSION.fullmatch(self.version):
             raise TrainingError(f"version {self.version!r}", "is not of the form 1.0.0")
         if self.epochs is not None and self.epochs < 1:
             raise TrainingError("epochs", f"is {self.epochs}, less than 1")

@@ -13,14 +13,19 @@ import numpy as np
 
 from edge_agent.errors import MissingExtraError
 from edge_agent.model import load_model, open_package
-from edge_agent.model.manifest import Stage
+from edge_agent.model.document import identity, manifest_of, mochi_stage
+from edge_agent.model.draft import draft, refuse_existing, write_manifest
+from edge_agent.model.manifest import MOCHI, ONNX, Stage
 from edge_agent.model.palette import rgb_table
-from edge_agent.training import packaging, scores
+from edge_agent.model.selftest import GoldenSource, record_golden
+from edge_agent.training import scores
 from edge_agent.training.ground_truth import Example, LabelledSet, read_ground_truth
 from edge_agent.training.settings import TrainingResult, TrainingSettings, default_epochs, input_size
 from edge_agent.training.split import split
 
+_ARTIFACT = "model.onnx"
 _FIRST_THRESHOLD = 0.5
+_GOLDEN_OF_EACH = 2  # normal and anomalous images
 
 
 def train(settings: TrainingSettings, report: Callable[[Any], None]) -> TrainingResult:
@@ -37,20 +42,22 @@ def train(settings: TrainingSettings, report: Callable[[Any], None]) -> Training
     began = time.monotonic()
     settings.check()
     _require_extra()
-    packaging.refuse_existing(settings.package, force=settings.force)
+    refuse_existing(settings.package, force=settings.force)
     job = _Job.prepared(settings)
     graph = _fitted_graph(job, report)
-    with packaging.draft(settings.package, force=settings.force) as content:
-        (content / packaging.STAGE / packaging.ARTIFACT).write_bytes(graph)
+    with draft(settings.package, MOCHI, force=settings.force) as content:
+        (content / MOCHI / _ARTIFACT).write_bytes(graph)
         document = job.manifest(_FIRST_THRESHOLD)
-        packaging.write_manifest(content, document)
+        write_manifest(content, document)
         held, seen = _judged(content, job)
         threshold = scores.choose_threshold(held.found, held.truth, seen.found, seen.truth)
         performance = _performance(held, seen, threshold)
         document = job.manifest(threshold)
         document["training"]["wall_seconds"] = round(time.monotonic() - began, 1)
         document["performance"] = performance
-        packaging.write_manifest(content, document)
+        write_manifest(content, document)
+        document["package"]["golden"] = _golden(content, job)
+        write_manifest(content, document)
     return TrainingResult(settings.package, performance, document["training"])
 
 
@@ -88,7 +95,8 @@ class _Job:
         return self.labelled.classes
 
     def stage(self, threshold: float) -> Dict[str, Any]:
-        return packaging.stage_of(self.size, self.image, masks=bool(self.classes), threshold=threshold)
+        heads = ("mask", "class") if self.classes else ("class",)
+        return mochi_stage(self.size, self.image, heads=heads, threshold=threshold)
 
     def manifest(self, threshold: float) -> Dict[str, Any]:
         settings = self.settings
@@ -101,8 +109,14 @@ class _Job:
             "epochs": self.epochs,
             "threshold_chosen_on": "held_out",
         }
-        package = packaging.identity(settings.name, settings.version)
-        return packaging.manifest_of(self.stage(threshold), self.classes, package, training)
+        document = manifest_of(
+            self.stage(threshold),
+            pixel_classes=self.classes,
+            runtime=ONNX,
+            artifact=_ARTIFACT,
+            package=identity(settings.name, settings.version),
+        )
+        return {**document, "training": training}
 
 
 def _require_extra() -> None:
@@ -148,6 +162,26 @@ def _judged(content: pathlib.Path, job: _Job) -> Tuple[_Judgement, _Judgement]:
             return _judge(model, job.held, job.classes), _judge(model, job.training, job.classes)
         finally:
             model.close()
+
+
+def _golden(content: pathlib.Path, job: _Job) -> Any:
+    """Some of the held-out images, put into the package with what it says of them, for its self-test."""
+    from edge_agent.training.pictures import read_image
+
+    chosen = [
+        example
+        for anomalous in (False, True)
+        for example in [held for held in job.held if held.is_anomalous is anomalous][:_GOLDEN_OF_EACH]
+    ]
+    with open_package(content) as package:
+        model = load_model(package, threads=job.settings.threads)
+    try:
+        golden = record_golden(
+            model, content, [GoldenSource(example.image.stem, read_image(example)) for example in chosen]
+        )
+    finally:
+        model.close()
+    return msgspec.to_builtins(golden)
 
 
 def _judge(model: Any, examples: Sequence[Example], classes: Sequence[str]) -> _Judgement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,9 @@ from manifests import image_line, mask_entries, write_lines
 from PIL import Image
 
 from edge_agent.cli.train import train as command
-from edge_agent.errors import MissingExtraError, TrainingError
-from edge_agent.model import load_model, open_package
+from edge_agent.errors import MissingExtraError, PackageError
+from edge_agent.model import load_model, open_package, self_test
 from edge_agent.training import TrainingSettings, train
-from edge_agent.training.packaging import draft
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="PyTorch is not installed (extra `train`)")
@@ -72,11 +72,17 @@ def test_training_with_masks_makes_a_package_that_sees(tmp_path):
     assert document["performance"] == result.performance
     assert document["package"]["version"] == "2.1.0"
     assert document["training"]["seed"] == 0
+    golden = document["package"]["golden"]["images"]
+    assert [image["score"] > document["performance"]["threshold"] for image in golden] == [False, False, True, True]
+    assert {Path(image["file"]).stem for image in golden} <= {
+        Path(name).stem for name in document["training"]["held_out_images"]
+    }
     # Pictures that no training has seen.
     random = np.random.RandomState(77)
     right = 0
     with open_package(result.package) as package:
         model = load_model(package, threads=1)
+        self_test(model, package)
     for number in range(30):
         defect = (None, "stain", "bar")[number % 3]
         verdict = model.detect(draw(random, defect)[0])
@@ -168,7 +174,7 @@ def test_command_writes_and_refuses_to_overwrite(tmp_path):
     assert document["package"] == str(tmp_path / "store" / "p")
     assert "epoch 1/1" in run.stderr
     again = CliRunner().invoke(command, arguments)
-    assert isinstance(again.exception, TrainingError)
+    assert isinstance(again.exception, PackageError)
     assert "exists already" in str(again.exception)
     forced = CliRunner().invoke(command, [*arguments, "--force"])
     assert forced.exit_code == 0, forced.output
@@ -188,32 +194,3 @@ def test_size_of_another_form_is_a_usage_error(tmp_path):
     run = CliRunner().invoke(command, arguments)
     assert run.exit_code == 2
     assert "320x240" in run.output
-
-
-def test_broken_draft_leaves_nothing_and_keeps_the_old_package(tmp_path):
-    package = tmp_path / "store" / "p"
-    package.mkdir(parents=True)
-    (package / "manifest.json").write_text("old")
-
-    def interrupted():
-        with draft(package, force=True) as content:
-            (content / "manifest.json").write_text("half")
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        interrupted()
-    assert [path.name for path in package.parent.iterdir()] == ["p"]
-    assert (package / "manifest.json").read_text() == "old"
-
-
-def test_draft_does_not_replace_without_force(tmp_path):
-    package = tmp_path / "store" / "p"
-
-    def overtaken():
-        with draft(package, force=False) as content:
-            (content / "manifest.json").write_text("new")
-            package.mkdir()
-
-    with pytest.raises(TrainingError, match="exists already"):
-        overtaken()
-    assert not list(package.iterdir())
