@@ -21,6 +21,7 @@ _VERBS: Dict[str, str] = {
     "models": "edge_agent.cli.models:models",
     "detect": "edge_agent.cli.detect:detect",
     "train": "edge_agent.cli.train:train",
+    "package": "edge_agent.cli.package:package",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
     "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",
 }

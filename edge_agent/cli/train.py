@@ -6,27 +6,18 @@ import contextlib
 import json
 import os
 import pathlib
-import re
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edge_agent.cli.options import size
 from edge_agent.training import TrainingResult, TrainingSettings
 from edge_agent.training import train as run_training
 
 _LINES = 10  # of progress where nobody watches
-
-
-def _size(_ctx: click.Context, _param: click.Parameter, value: Optional[str]) -> Optional[Tuple[int, int]]:
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
-    if not match:
-        raise click.BadParameter(f"{value!r} is not of the form 320x240")
-    return int(match.group(1)), int(match.group(2))
 
 
 @click.command()
@@ -40,7 +31,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: Optional[str]) ->
 @click.option("--seed", default=0, show_default=True, help="Seed of split, weights and augmentation.")
 @click.option("--holdout", default=0.2, show_default=True, help="Share of the images to hold out.")
 @click.option(
-    "--size", metavar="WxH", callback=_size, help="Input of the network, multiples of 16.  [default: by the images]"
+    "--size", metavar="WxH", callback=size, help="Input of the network, multiples of 16.  [default: by the images]"
 )
 @click.option("--threads", type=int, default=lambda: os.cpu_count() or 1, help="Threads.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace a package of that name.")

@@ -27,7 +27,7 @@ RAW = "raw"
 RUNTIMES = ("onnx", "openvino")
 
 #: How to have an export that takes one image.
-ONE_BATCH = (
+ONE_IMAGE = (
     "Export it anew for one: engine.export(..., input_size=(HEIGHT, WIDTH), "
     "onnx_kwargs={'dynamic_axes': None, 'dynamic_shapes': None})."
 )

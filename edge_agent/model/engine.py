@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_agent.errors import EngineError
 from edge_agent.frame import CHANNELS, MAX_SIDE
-from edge_agent.model.anomalib_stage import ANOMALIB, ANOMALY_MAP, ONE_BATCH, PRED_LABEL, PRED_MASK, PRED_SCORE
+from edge_agent.model.anomalib_stage import ANOMALIB, ANOMALY_MAP, ONE_IMAGE, PRED_LABEL, PRED_MASK, PRED_SCORE
 from edge_agent.model.manifest import Manifest
 
 Tensor = npt.NDArray[np.float32]
@@ -152,12 +152,18 @@ def check_input(subject: str, manifest: Manifest, inputs: Sequence[Port]) -> Por
     if len(inputs) == 1 and inputs[0].kind in _FLOAT32 and _fits(inputs[0].shape, wanted):
         return inputs[0]
     found = ", ".join(f"{entry.kind} {describe(entry.shape)}" for entry in inputs)
-    remedy = ""
-    if len(inputs) == 1 and len(inputs[0].shape) == len(wanted) and _is_fixed_batch(inputs[0].shape[0]):
-        remedy = f"It takes {inputs[0].shape[0]} images at a time. {ONE_BATCH}"
+    frozen = stage.type == ANOMALIB and len(inputs) == 1 and is_frozen(inputs[0])
     raise EngineError(
-        subject, f"its input does not fit its manifest: expected float32 {describe(wanted)}; found {found}", remedy
+        subject,
+        f"its input does not fit its manifest: expected float32 {describe(wanted)}; found {found}",
+        f"It takes more than one image at a time. {ONE_IMAGE}" if frozen else "",
     )
+
+
+def is_frozen(entry: Port) -> bool:
+    """Whether an input takes a fixed number of images, and not one."""
+    batch = entry.shape[0] if entry.shape else None
+    return isinstance(batch, int) and batch != 1
 
 
 def describe(shape: Sequence[object]) -> str:
@@ -169,10 +175,6 @@ def _fits(shape: Sequence[object], wanted: Tuple[Optional[int], ...]) -> bool:
         not isinstance(found, int) or (found == side if side is not None else 1 <= found <= MAX_SIDE)
         for found, side in zip(shape, wanted)
     )
-
-
-def _is_fixed_batch(size: object) -> bool:
-    return isinstance(size, int) and size > 1
 
 
 _ONE_VALUE = ((1, 1), (1,), ())

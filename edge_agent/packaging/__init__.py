@@ -1,1 +1,1 @@
-"""Component recipes and their artifacts: checking, building, and the script that installs them on a device."""
+"""Component recipes and their artifacts, the script that installs them on a device, and packages of models."""

@@ -34,6 +34,7 @@ ELSEWHERE: Dict[str, str] = {
     r"python -m benchmarks": "tests/benchmarks runs each in its quick form",
     r"edge-agent train": "tests/training",
     r"edge-agent config": "tests/agent/test_config_verbs.py",
+    r"edge-agent package": "tests/packaging",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
     r"mosquitto": "tests/greengrass/test_nucleus_broker.py",
     r"edge-agent nucleus .*--broker": "tests/greengrass/test_nucleus_broker.py",

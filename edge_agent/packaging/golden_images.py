@@ -1,0 +1,45 @@
+"""Images for a package's self-test, from a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from edge_agent.errors import PackageError
+from edge_agent.frame import MAX_SIDE, MIN_SIDE
+from edge_agent.model.golden import MAX_IMAGES
+from edge_agent.model.selftest import GoldenSource
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def read_golden_images(directory: Path) -> List[GoldenSource]:
+    """The images of a directory in the order of their names, turned as their EXIF data say.
+
+    Raises:
+        PackageError: none, too many, unreadable, or with a side that an Edge Agent would refuse.
+    """
+    try:
+        files = sorted(file for file in directory.iterdir() if file.suffix.lower() in _SUFFIXES)
+    except OSError as error:
+        raise PackageError(str(directory), f"cannot be read ({error.strerror})") from error
+    if not 1 <= len(files) <= MAX_IMAGES:
+        raise PackageError(str(directory), f"holds {len(files)} images; a package carries 1 to {MAX_IMAGES}")
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> GoldenSource:
+    try:
+        with Image.open(file) as image:
+            turned = ImageOps.exif_transpose(image)
+            assert turned is not None  # noqa: S101 - Pillow means the in-place form
+            pixels = np.asarray(turned.convert("RGB"))
+    except Exception as error:  # Pillow raises many types for torn files
+        raise PackageError(str(file), f"cannot be read as an image ({error})") from error
+    height, width = pixels.shape[:2]
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
+        raise PackageError(str(file), f"is {width}x{height} pixels; each side must have {MIN_SIDE} to {MAX_SIDE}")
+    return GoldenSource(file.stem, pixels)
