@@ -35,6 +35,11 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
 │   └── IpcRefusedError           the nucleus refuses for now (offline, full, slow down)
 ├── WebError                    an address that nothing can be served on over HTTP (subject: the address)
+├── SpoolError                  inspections on disk (subject: the spool's directory or file)
+│   ├── SpoolFullError            the disk has no room
+│   ├── SpoolUnavailableError     the disk cannot be used for now: read-only, an I/O error, no permission
+│   │   └── SpoolInUseError         another process has the spool
+│   └── SpoolDamagedError         the file is not what was written
 ├── RecipeError                 a component recipe (subject: file and key path)
 ├── TrainingError               a manifest, an image or a label set that cannot be trained on
 └── NucleusError                the local nucleus stand-in
@@ -204,6 +209,26 @@ class IpcRefusedError(IpcError):
 
 
 class WebError(EdgeAgentError):
+    pass
+
+
+class SpoolError(EdgeAgentError):
+    pass
+
+
+class SpoolFullError(SpoolError):
+    pass
+
+
+class SpoolUnavailableError(SpoolError):
+    pass
+
+
+class SpoolInUseError(SpoolUnavailableError):
+    pass
+
+
+class SpoolDamagedError(SpoolError):
     pass
 
 

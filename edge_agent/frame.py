@@ -33,7 +33,7 @@ class Frame:
 
     Attributes:
         camera: id of the camera (the lane's name).
-        sequence: position in this camera's life, from 1, never used twice within a run.
+        sequence: goes up with each frame of this camera and is never used twice, also by a later run.
         pixels: RGB888, shape (height, width, 3), uint8, C-contiguous, read-only.
         placement: the same bytes, as another process finds them.
         captured_at_ns: wall clock of capture, nanoseconds since 1970-01-01 UTC; data only.

@@ -8,12 +8,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 SCHEMA_VERSION = 1
 
 #: Largest published message in bytes: it passes nucleus lite, whose limit was measured at 7,245 to 7,311.
 MAX_MESSAGE_BYTES = 7000
+
+_BATCH_HEAD, _BATCH_TAIL = b'{"version":%d,"inspections":[' % SCHEMA_VERSION, b"]}"
+#: Bytes of a message of several inspections beside them and the commas between them.
+BATCH_BYTES = len(_BATCH_HEAD) + len(_BATCH_TAIL)
 
 #: A longer source keeps its end, after an ellipsis.
 MAX_SOURCE_CHARACTERS = 200
@@ -54,7 +58,7 @@ class Inspection:
 
     Attributes:
         id: a UUID, 32 hexadecimal digits.
-        run: a UUID of the agent's run: sequence numbers start anew with each run.
+        run: a UUID of the agent's run.
         thing: the Greengrass thing name, or the host's name outside Greengrass.
         camera, sequence: of the frame.
         captured_at_ns: wall clock of capture, nanoseconds since 1970-01-01 UTC.
@@ -100,6 +104,17 @@ class Inspection:
             document["anomalies_omitted"] = len(omitted)
             text = _encode(document)
         return text
+
+
+def to_message(bodies: Sequence[bytes]) -> bytes:
+    """The published message of one or more inspections in JSON: one alone is itself, several are a batch."""
+    return bodies[0] if len(bodies) == 1 else _BATCH_HEAD + b",".join(bodies) + _BATCH_TAIL
+
+
+def inspections_in(message: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The inspections of one published message, decoded: of a batch, or the message itself."""
+    batch = message.get("inspections")
+    return list(batch) if batch is not None else [dict(message)]
 
 
 def _document(inspection: Inspection) -> Dict[str, Any]:

@@ -1,9 +1,9 @@
 """The accounting of a lane: every frame and every inspection in exactly one counted place (design: promise 1).
 
-    captured  = in_flight + inspected + dropped(by cause) + failed(by cause)
-    inspected = delivered + spooled + expired(by policy)
+    captured            = in_flight + inspected + dropped(by cause) + failed(by cause)
+    carried + inspected = delivered + spooled + expired(by policy)
 
-Both hold at every moment: each move is one step under one lock.
+`carried` are the inspections of earlier runs that waited in the spool when this one began. Both hold at every moment: each move is one step under one lock.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, Dict
 class AccountingSnapshot:
     """One consistent reading.
 
-    `in_flight` frames are captured and undecided; `spooled` inspections wait for delivery. `late` counts, beside the
-    equations, the frames that were not decided by the time that their lane allows.
+    `in_flight` frames are captured and undecided; `spooled` inspections wait for delivery; `carried` ones waited already
+    when the run began. `late` counts, beside the equations, the frames that were not decided by the time that their
+    lane allows.
     """
 
     captured: int
@@ -27,6 +28,7 @@ class AccountingSnapshot:
     inspected: int
     dropped: Dict[str, int]
     failed: Dict[str, int]
+    carried: int
     delivered: int
     spooled: int
     expired: Dict[str, int]
@@ -35,7 +37,7 @@ class AccountingSnapshot:
     def balanced(self) -> bool:
         frames = self.in_flight + self.inspected + sum(self.dropped.values()) + sum(self.failed.values())
         results = self.delivered + self.spooled + sum(self.expired.values())
-        return self.captured == frames and self.inspected == results
+        return self.captured == frames and self.carried + self.inspected == results
 
     def as_dict(self) -> Dict[str, Any]:
         return {
@@ -44,6 +46,7 @@ class AccountingSnapshot:
             "inspected": self.inspected,
             "dropped": dict(self.dropped),
             "failed": dict(self.failed),
+            "carried": self.carried,
             "delivered": self.delivered,
             "spooled": self.spooled,
             "expired": dict(self.expired),
@@ -61,6 +64,7 @@ class Accounting:
         self._inspected = 0
         self._dropped: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._carried = 0
         self._delivered = 0
         self._spooled = 0
         self._expired: Counter[str] = Counter()
@@ -93,15 +97,21 @@ class Accounting:
         with self._lock:
             self._late += 1
 
-    def deliver(self) -> None:
+    def carry(self, count: int) -> None:
+        """So many inspections of an earlier run wait for delivery."""
         with self._lock:
-            self._leave_spool()
-            self._delivered += 1
+            self._carried += count
+            self._spooled += count
 
-    def expire(self, policy: str) -> None:
+    def deliver(self, count: int = 1) -> None:
         with self._lock:
-            self._leave_spool()
-            self._expired[policy] += 1
+            self._leave_spool(count)
+            self._delivered += count
+
+    def expire(self, policy: str, count: int = 1) -> None:
+        with self._lock:
+            self._leave_spool(count)
+            self._expired[policy] += count
 
     def snapshot(self) -> AccountingSnapshot:
         with self._lock:
@@ -111,6 +121,7 @@ class Accounting:
                 inspected=self._inspected,
                 dropped=dict(self._dropped),
                 failed=dict(self._failed),
+                carried=self._carried,
                 delivered=self._delivered,
                 spooled=self._spooled,
                 expired=dict(self._expired),
@@ -122,7 +133,7 @@ class Accounting:
             raise RuntimeError("a frame was settled that was never captured")
         self._in_flight -= 1
 
-    def _leave_spool(self) -> None:
-        if self._spooled <= 0:
+    def _leave_spool(self, count: int) -> None:
+        if self._spooled < count:
             raise RuntimeError("an inspection was settled that was never spooled")
-        self._spooled -= 1
+        self._spooled -= count

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, Set
 
+import jsonschema
 import pytest
+import referencing
 
 import edge_agent  # noqa: F401 - before any test loads gRPC: see its fork handlers there
 
@@ -26,13 +28,16 @@ _NUCLEUS_VARIABLES = (
     "EDGE_AGENT_LOG_FORMAT",
     "EDGE_AGENT_METRICS",
     "EDGE_AGENT_METRICS_TOKEN_FILE",
+    "GGC_VERSION",
 )
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in _NUCLEUS_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    # A spool that a test does not place lies here.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +52,16 @@ def no_segment_left() -> Iterator[None]:
 def inspection_schema() -> Dict[str, Any]:
     schema: Dict[str, Any] = json.loads((CHECKOUT / "docs" / "inspection.schema.json").read_text())
     return schema
+
+
+@pytest.fixture(scope="session")
+def batch_schema(inspection_schema: Dict[str, Any]) -> Any:
+    """A validator of batches."""
+    schema = json.loads((CHECKOUT / "docs" / "inspection-batch.schema.json").read_text())
+    registry = referencing.Registry().with_resource(
+        "inspection.schema.json", referencing.Resource.from_contents(inspection_schema)
+    )
+    return jsonschema.Draft7Validator(schema, registry=registry)
 
 
 @pytest.fixture(scope="session")

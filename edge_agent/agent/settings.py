@@ -5,33 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Literal, Mapping
 
+import msgspec
+
 from edge_agent.config import Settings, convert, join
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.errors import ConfigError
+from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.greengrass.topics import publish_topic_problem
 from edge_agent.lane import LaneSettings
+from edge_agent.spool import SpoolSettings
 
 _SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
 _LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-class PublishSettings(Settings, frozen=True):
-    """Where inspections go.
-
-    Attributes:
-        topic: of AWS IoT Core; `{thing}` stands for the thing's name.
-        qos: 0 or 1.
-        spool: inspections that may wait for delivery; the oldest go when there are more.
-    """
-
-    topic: str = "edge-agent/{thing}/inspections"
-    qos: Literal[0, 1] = 1
-    spool: int = 10_000
-
-    def __post_init__(self) -> None:
-        if self.spool < 1:
-            raise ValueError("`spool` must be at least 1")
 
 
 class InspectorSettings(Settings, frozen=True):
@@ -41,6 +27,7 @@ class InspectorSettings(Settings, frozen=True):
         edge_agent: whose Edge Agent answers: `open` (ours) or `aws` (aws.iot.lookoutvision.EdgeAgent).
         socket: its Unix socket; empty: the default of the choice.
         publish: where inspections go.
+        spool: where they wait for that.
         log_format: of the log: `text` for people, or `json`, one object a line. A command-line option goes before it.
         lanes: by name, which is the camera's id in every inspection.
     """
@@ -49,6 +36,7 @@ class InspectorSettings(Settings, frozen=True):
     edge_agent: Literal["open", "aws"] = "open"
     socket: str = ""
     publish: PublishSettings = PublishSettings()
+    spool: SpoolSettings = SpoolSettings()
     log_format: Literal["text", "json"] = "text"
 
     @property
@@ -82,11 +70,8 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
                 "is no lane name",
                 "Use 1 to 64 letters, digits, dots, hyphens, underscores.",
             )
-    publish = values.get("publish")
-    if publish is not None:
-        values["publish"] = _publish(convert(publish, PublishSettings, subject, "publish"), subject, thing)
-    else:
-        values["publish"] = _publish(PublishSettings(), subject, thing)
+    publish = convert(values.get("publish", {}), PublishSettings, subject, "publish")
+    values["publish"] = _publish(publish, subject, thing)
     return convert(values, InspectorSettings, subject)
 
 
@@ -95,4 +80,4 @@ def _publish(settings: PublishSettings, subject: str, thing: str) -> PublishSett
     problem = publish_topic_problem(topic)
     if problem:
         raise ConfigError(f"{subject}: publish.topic", problem, "Give one plain topic name.")
-    return PublishSettings(topic=topic, qos=settings.qos, spool=settings.spool)
+    return msgspec.structs.replace(settings, topic=topic)

@@ -22,6 +22,7 @@ _VERBS: Dict[str, str] = {
     "detect": "edge_agent.cli.detect:detect",
     "train": "edge_agent.cli.train:train",
     "package": "edge_agent.cli.package:package",
+    "spool": "edge_agent.cli.spool:spool",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
     "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",
 }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from pathlib import Path
 
 import click
@@ -12,6 +10,7 @@ import msgspec
 import yaml
 
 from edge_agent.agent import InspectorSettings, read_settings
+from edge_agent.cli.configuration import thing_name
 from edge_agent.config import read_file
 from edge_agent.config_reference import json_schema, markdown
 
@@ -51,5 +50,4 @@ def schema(*, as_markdown: bool) -> None:
 
 
 def _settings(file: Path) -> InspectorSettings:
-    thing = os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()
-    return read_settings(read_file(file), str(file), thing=thing)
+    return read_settings(read_file(file), str(file), thing=thing_name())

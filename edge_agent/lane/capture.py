@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from edge_agent.backoff import Backoff
 from edge_agent.cameras import Camera, Captured
@@ -49,6 +49,7 @@ class CapturePath:
     clock: Clock
     gate: Optional[TriggerGate]
     acquire_within_s: float
+    next_sequence: Callable[[], int]
 
 
 class CaptureLoop:
@@ -57,7 +58,6 @@ class CaptureLoop:
     def __init__(self, path: CapturePath, stop: threading.Event) -> None:
         self._path = path
         self._stop = stop
-        self._sequence = 0
         self._backoff = Backoff()
 
     def run(self) -> None:
@@ -153,12 +153,11 @@ class CaptureLoop:
         _log.warning("lane %s: frame lost: %s", self._path.lane, error, extra=fields)
 
     def _frame(self, captured: Captured, slot: Slot, trigger: Optional[Trigger]) -> Frame:
-        self._sequence += 1
         pixels = captured.pixels
         pixels.flags.writeable = False
         return Frame(
             camera=self._path.lane,
-            sequence=self._sequence,
+            sequence=self._path.next_sequence(),
             pixels=pixels,
             placement=slot.placement(pixels.nbytes),
             captured_at_ns=captured.captured_at_ns,

@@ -30,7 +30,7 @@ from edge_agent.inspection import Inspection, Timings
 from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.metrics import Accounting
 from edge_agent.outage import Outage
-from edge_agent.spool import Entry, MemorySpool
+from edge_agent.spool import Entry, Spool
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class InspectLoop:
         identity: Identity,
         session: ModelSession,
         frames: FrameBuffer,
-        spool: MemorySpool,
+        spool: Spool,
         accounting: Accounting,
         clock: Clock,
         stop: threading.Event,
@@ -117,7 +117,7 @@ class InspectLoop:
         else:
             inspection = self._inspection(frame, detection, taken_ns)
             self._accounting.inspect()
-            self._spool.put(Entry(inspection.to_json(), self._accounting))
+            self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, inspection.to_json()))
         finally:
             if 0 < self._decide_by_ns < self._clock.monotonic_ns() - frame.captured_ns:
                 self._accounting.be_late()

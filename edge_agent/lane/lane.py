@@ -18,9 +18,8 @@ from edge_agent.lane.inspect import Identity, InspectLoop
 from edge_agent.lane.settings import LaneSettings
 from edge_agent.lane.trigger import TriggerLoop
 from edge_agent.lane.watch import CameraWatch
-from edge_agent.metrics import Accounting
 from edge_agent.shared_memory import Ring
-from edge_agent.spool import MemorySpool
+from edge_agent.spool import Spool
 from edge_agent.triggers import ContinuousSettings, Trigger, make_trigger
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ class LaneContext:
     """What the lanes of one agent share: the socket of the Edge Agent, the spool, the clock, who and which run."""
 
     socket: str
-    spool: MemorySpool
+    spool: Spool
     clock: Clock
     thing: str
     run: str
@@ -52,7 +51,7 @@ class Lane:
 
     def __init__(self, name: str, camera: Camera, settings: LaneSettings, context: LaneContext) -> None:
         self.name = name
-        self.accounting = Accounting()
+        self.accounting = context.spool.accounting(name)
         self._faulty = threading.Event()
         self._stop = threading.Event()
         self._captured_all = threading.Event()
@@ -134,6 +133,7 @@ class Lane:
             clock=context.clock,
             gate=self._gate,
             acquire_within_s=settings.acquire_within_s,
+            next_sequence=lambda: context.spool.next_sequence(self.name),
         )
         session = ModelSession(
             self._client,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
@@ -11,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
+from support.messages import published
 from support.packages import make_package
 
 from edge_agent.agent import Inspector, read_settings
@@ -77,7 +77,7 @@ class Site:
         )
 
     def messages(self) -> List[Dict[str, Any]]:
-        return [json.loads(line)["payload"] for line in self.record.read_text().splitlines()]
+        return published(self.record)
 
 
 @pytest.fixture

@@ -40,6 +40,26 @@ def test_pipeline() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_spool() -> None:
+    figures = _quick("spool")
+    for sync in ("always", "interval"):
+        assert set(figures["one_lane"][sync]["append_ms"]) == {"p50", "p99"}
+        assert figures["at_1000_per_s"][sync]["on_disk_per_s"] > 0
+        assert figures["most_per_s"][sync] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_drain() -> None:
+    figures = _quick("drain")
+    for mode in ("classic", "lite"):
+        assert figures["drain"][mode]["in_order"]
+        assert figures["drain"][mode]["frames"]["during"] > 0
+        assert figures["pss"][mode]["publishes"] == 2_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_latency() -> None:
     figures = _quick("latency")
     for size in ("vga", "1080p", "12mp"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import jsonschema
+from support.messages import published
 
 
 def _demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -30,8 +31,7 @@ def test_the_demo_inspects_publishes_and_adds_up(tmp_path: Path, inspection_sche
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
     assert summary["accounting"]["balanced"]
     assert summary["accounting"]["delivered"] == 15
-    messages = [json.loads(line)["payload"] for line in (keep / "record.jsonl").read_text().splitlines()]
-    for message in messages:
+    for message in published(keep / "record.jsonl"):
         jsonschema.validate(message, inspection_schema)
     assert len(list((keep / "images").iterdir())) == 15
 

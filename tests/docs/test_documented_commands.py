@@ -33,6 +33,7 @@ ELSEWHERE: Dict[str, str] = {
     r"scripts/build_components": "tests/recipe/test_component_build.py",
     r"python -m benchmarks": "tests/benchmarks runs each in its quick form",
     r"edge-agent train": "tests/training",
+    r"edge-agent spool": "tests/spool/test_spool_commands.py",
     r"edge-agent config": "tests/agent/test_config_verbs.py",
     r"edge-agent package": "tests/packaging",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
 from PIL import Image
+from support.messages import published
 
 from edge_agent import sample
 from edge_agent.clock import SystemClock
@@ -114,8 +115,13 @@ class _Line:
         configuration = scratch / "inspector.json"
         camera = {"type": "folder", "path": str(self._images), "poll_s": 0.02, "settle_s": 0}
         lane = {"model": sample.MODEL_NAME, "camera": camera, "deadline_s": DEADLINE_S}
-        publish = {"topic": "faults/inspections"}
-        configuration.write_text(json.dumps({"socket": self._socket, "publish": publish, "lanes": {_CAMERA: lane}}))
+        settings = {
+            "socket": self._socket,
+            "publish": {"topic": "faults/inspections"},
+            "spool": {"path": str(scratch / "spool")},
+            "lanes": {_CAMERA: lane},
+        }
+        configuration.write_text(json.dumps(settings))
         self._inspector = self._launch(["run", "--config", str(configuration)], component, subprocess.PIPE)
         self.caller = _Caller(self._socket)
         self.caller.start()
@@ -142,10 +148,7 @@ class _Line:
             time.sleep(_FRAME_PERIOD_S)
 
     def messages(self) -> List[Dict[str, Any]]:
-        if not self._record.exists():
-            return []
-        lines = self._record.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line)["payload"] for line in lines]
+        return published(self._record)
 
     def finish(self) -> Dict[str, Any]:
         """Let the line come to rest, stop the inspector and give its accounting."""

@@ -6,7 +6,7 @@ import pytest
 
 from faults.experiments import EXPERIMENTS
 
-_SHORT = {"mutated-requests": 200, "server-kill": 3}
+_SHORT = {"inspector-kill": 3, "mutated-requests": 200, "power-cut": 30, "server-kill": 3, "spool-damage": 40}
 
 
 @pytest.mark.timeout(300)

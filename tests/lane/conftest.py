@@ -15,7 +15,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import EndOfInputError
 from edge_agent.lane import Lane, LaneContext, LaneSettings
 from edge_agent.server import ModelServer
-from edge_agent.spool import MemorySpool
+from edge_agent.spool import Spool, SpoolSettings
 
 MODEL = "com.example.Colours"
 
@@ -58,12 +58,15 @@ class GatedCamera:
 
 
 @pytest.fixture
-def spool() -> MemorySpool:
-    return MemorySpool(1000)
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    made = Spool(tmp_path / "spool", SpoolSettings(), SystemClock())
+    made.start()
+    yield made
+    made.close(5.0)
 
 
 @pytest.fixture
-def start_lane(tmp_path: Path, spool: MemorySpool) -> Iterator[Callable[..., Lane]]:
+def start_lane(tmp_path: Path, spool: Spool) -> Iterator[Callable[..., Lane]]:
     """`start_lane(camera, name="a", **settings)` gives a lane that runs on a model that answers at once."""
     make_package(tmp_path / "models" / MODEL)
     server = ModelServer(tmp_path / "models", str(tmp_path / "server.sock"), threads=1)

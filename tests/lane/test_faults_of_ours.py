@@ -13,11 +13,10 @@ from support.packages import make_package
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraNotConnectedError, EndOfInputError
-from edge_agent.greengrass.publisher import Publisher
+from edge_agent.greengrass.publisher import Publisher, PublishSettings
 from edge_agent.lane import Lane, LaneContext, LaneSettings
-from edge_agent.metrics import Accounting
 from edge_agent.server import ModelServer
-from edge_agent.spool import Entry, MemorySpool
+from edge_agent.spool import Entry, Spool, SpoolSettings
 
 MODEL = "com.example.Colours"
 
@@ -54,11 +53,12 @@ def lane_of(tmp_path: Path) -> Any:
     make_package(tmp_path / "models" / MODEL)
     server = ModelServer(tmp_path / "models", str(tmp_path / "server.sock"), threads=1)
     server.start()
-    context = LaneContext(
-        socket=server.socket, spool=MemorySpool(100), clock=SystemClock(), thing="press-7", run="0" * 32
-    )
+    spool = Spool(tmp_path / "spool", SpoolSettings(), SystemClock())
+    spool.start()
+    context = LaneContext(socket=server.socket, spool=spool, clock=SystemClock(), thing="press-7", run="0" * 32)
     settings = LaneSettings(model=MODEL, camera=FolderSettings(path="/"))
     yield lambda name, camera: Lane(name, camera, settings, context)
+    spool.close(5.0)
     server.stop(1.0)
 
 
@@ -104,7 +104,7 @@ def test_a_camera_that_goes_is_opened_again_and_said_once(lane_of: Any, caplog: 
     assert caplog.text.count("works again") == 1
 
 
-def test_a_publisher_that_meets_a_fault_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_publisher_that_meets_a_fault_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def publish_to_iot_core(self, topic: str, payload: bytes, *, qos: int) -> None:
             raise RuntimeError("a fault of ours")
@@ -112,16 +112,20 @@ def test_a_publisher_that_meets_a_fault_says_so(caplog: pytest.LogCaptureFixture
         def close(self) -> None:
             pass
 
-    spool, accounting = MemorySpool(10), Accounting()
-    publisher = Publisher(spool, Broken, "topic", 1, SystemClock())
+    spool = Spool(tmp_path / "spool", SpoolSettings(), SystemClock())
+    spool.start()
+    accounting = spool.accounting("line-1")
+    publisher = Publisher(spool, Broken, PublishSettings(topic="topic"), SystemClock())
     publisher.start()
     accounting.capture()
     accounting.inspect()
-    spool.put(Entry(b"{}", accounting))
+    spool.put(Entry("line-1", 1, anomalous=False, body=b"{}"))
     deadline = time.monotonic() + 10
     while not publisher.faulty():
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
     publisher.close(5.0)
+    spool.close(5.0)
     assert "a fault of ours" in caplog.text
+    assert accounting.snapshot().spooled == 1
     assert accounting.snapshot().balanced()

@@ -13,7 +13,7 @@ from lane.conftest import GatedCamera, eventually
 
 from edge_agent.errors import CameraNotConnectedError, ImageError, TriggerError
 from edge_agent.lane import Lane
-from edge_agent.spool import MemorySpool
+from edge_agent.spool import Spool
 from edge_agent.triggers import GpioTriggerSettings, IntervalSettings, MessageSettings, Trigger
 
 BY_HAND = MessageSettings(source="http")
@@ -23,16 +23,19 @@ def _trigger() -> Trigger:
     return Trigger("test", time.monotonic_ns())
 
 
-def _inspections(spool: MemorySpool) -> List[Any]:
-    receipts = iter(lambda: spool.take(0), None)
-    return [json.loads(receipt.entry.body) for receipt in receipts if receipt is not None]
+def _inspections(spool: Spool) -> List[Any]:
+    assert spool.flush(20.0)
+    receipt = spool.take(1_000_000, 1_000, 0.0)
+    assert receipt is not None
+    receipt.delivered()
+    return [json.loads(body) for body in receipt.bodies]
 
 
 def _books(lane: Lane) -> Any:
     return lane.status()["triggers"]
 
 
-def test_one_id_from_trigger_to_inspection(start_lane: Callable[..., Lane], spool: MemorySpool) -> None:
+def test_one_id_from_trigger_to_inspection(start_lane: Callable[..., Lane], spool: Spool) -> None:
     camera = GatedCamera()
     lane = start_lane(camera, trigger=BY_HAND)
     eventually(lambda: lane.status()["camera"] == "live")
@@ -98,9 +101,7 @@ def test_a_bad_image_is_the_trigger_s_frame(start_lane: Callable[..., Lane]) -> 
     assert _books(lane)["taken"] == 1
 
 
-def test_a_free_running_camera_gives_the_frame_after_the_trigger(
-    start_lane: Callable[..., Lane], spool: MemorySpool
-) -> None:
+def test_a_free_running_camera_gives_the_frame_after_the_trigger(start_lane: Callable[..., Lane], spool: Spool) -> None:
     camera = GatedCamera(free_running=True)
     lane = start_lane(camera, trigger=BY_HAND)
     camera.allow(5)
@@ -170,7 +171,7 @@ def test_late_frames_are_counted(start_lane: Callable[..., Lane]) -> None:
     assert books.inspected == 3
 
 
-def test_latest_shows_the_newest_part(start_lane: Callable[..., Lane], spool: MemorySpool) -> None:
+def test_latest_shows_the_newest_part(start_lane: Callable[..., Lane], spool: Spool) -> None:
     inspecting, go_on = threading.Event(), threading.Event()
     put = spool.put
 

@@ -27,12 +27,16 @@ def test_defaults_are_filled_in_and_the_thing_goes_into_the_topic() -> None:
 def test_scalars_may_be_strings_as_nucleus_lite_makes_them() -> None:
     camera = {"type": "folder", "path": "/images", "watch": "false", "settle_s": "0.25"}
     settings = _read(
-        {"lanes": {"a": {**LANE, "camera": camera, "deadline_s": "3"}}, "publish": {"qos": "0", "spool": "50"}}
+        {
+            "lanes": {"a": {**LANE, "camera": camera, "deadline_s": "3"}},
+            "publish": {"qos": "0"},
+            "spool": {"bytes": "2097152"},
+        }
     )
     assert settings.lanes["a"].camera.watch is False
     assert settings.lanes["a"].camera.settle_s == 0.25
     assert settings.lanes["a"].deadline_s == 3.0
-    assert (settings.publish.qos, settings.publish.spool) == (0, 50)
+    assert (settings.publish.qos, settings.spool.bytes) == (0, 2_097_152)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,14 @@ def test_scalars_may_be_strings_as_nucleus_lite_makes_them() -> None:
         ({"lanes": {"a": LANE}, "publish": {"topic": "1/2/3/4/5/6/7/8/9"}}, ["publish.topic", "8 slashes"]),
         ({"lanes": {"a": LANE}, "publish": {"topic": ""}}, ["publish.topic", "empty"]),
         ({"lanes": {"a": LANE}, "publish": {"topic": "x" * 257}}, ["publish.topic", "257 bytes"]),
+        ({"lanes": {"a": LANE}, "publish": {"message_bytes": 200_000}}, ["publish", "7000 to 131072"]),
+        ({"lanes": {"a": LANE}, "publish": {"messages_per_s": 101}}, ["publish", "at most 100"]),
+        ({"lanes": {"a": LANE}, "publish": {"bytes_per_s": 0}}, ["publish", "at most 512000"]),
+        ({"lanes": {"a": LANE}, "publish": {"batch": 0}}, ["publish", "at least 1"]),
+        ({"lanes": {"a": LANE}, "publish": []}, ["inspector.yaml: publish"]),
+        ({"lanes": {"a": LANE}, "spool": {"bytes": 1000}}, ["spool", "at least 1048576"]),
+        ({"lanes": {"a": LANE}, "spool": {"policy": "keep_some"}}, ["spool.policy", "keep_some"]),
+        ({"lanes": {"a": LANE}, "spool": {"interval_s": 0}}, ["spool", "above 0"]),
         ({"lanes": {"a": LANE}, "edge_agent": "azure"}, ["edge_agent"]),
     ],
 )
