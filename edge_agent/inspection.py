@@ -89,6 +89,10 @@ class Inspection:
     source: str
     trigger_id: Optional[str] = None
 
+    def as_dict(self) -> Dict[str, Any]:
+        """The published form, however large."""
+        return _document(self)
+
     def to_json(self, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
         """The published message, ASCII JSON, at most `max_bytes`.
 

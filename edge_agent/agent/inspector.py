@@ -8,11 +8,15 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
+import msgspec
+
+from edge_agent.agent.lanes import Lanes
 from edge_agent.agent.settings import InspectorSettings
 from edge_agent.cameras import FolderCamera
 from edge_agent.clock import Clock
+from edge_agent.config import convert, join
 from edge_agent.greengrass.publisher import IotCore, Publisher
-from edge_agent.lane import Lane, LaneContext
+from edge_agent.lane import Lane, LaneContext, LaneSettings
 from edge_agent.metrics import AccountingSnapshot
 from edge_agent.shared_memory import sweep
 from edge_agent.spool import Spool, spool_directory
@@ -21,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _DRAIN_LOOK_S = 0.02
+
+# A publisher that is replaced may be in the middle of a call, which ends by itself after ten.
+_PUBLISHER_S = 15.0
 
 # The classic nucleus kills 5 s after SIGTERM; all waits together stay below that.
 _LANE_STOP_S = 2.5
@@ -52,14 +59,21 @@ class Inspector:
         config_file: Optional[Path] = None,
     ) -> None:
         self._clock = clock
+        self._connect = connect
+        self._thing = thing
+        self._run_id = uuid.uuid4().hex
+        self._settings = settings
+        self._applying = threading.Lock()
         self._spool = Spool(spool_directory(settings.spool, config_file), settings.spool, clock)
         self._publisher = Publisher(self._spool, connect, settings.publish, clock)
-        context = LaneContext(
-            socket=settings.edge_agent_socket, spool=self._spool, clock=clock, thing=thing, run=uuid.uuid4().hex
-        )
-        self._lanes = [
-            Lane(name, FolderCamera(lane.camera, clock), lane, context) for name, lane in settings.lanes.items()
-        ]
+        self._lanes = Lanes(_LANE_STOP_S)
+        for name in settings.lanes:
+            self._spool.accounting(name)  # books are there before the first frame is
+
+    @property
+    def settings(self) -> InspectorSettings:
+        """The configuration that is in force."""
+        return self._settings
 
     def run(self, stop: threading.Event) -> bool:
         """Inspect until every camera is at its end or `stop` is set.
@@ -73,15 +87,11 @@ class Inspector:
             _log.info("unlinked %d shared-memory segments that a killed inspector left", len(swept))
         self._spool.start()
         self._publisher.start()
-        for lane in self._lanes:
-            lane.start()
-        while not all(lane.finished() for lane in self._lanes):
+        self._lanes.apply(self._settings.lanes, self._make_lane)
+        while not self._lanes.finished():
             if self._clock.wait(stop, _LOOK_S) or self._faulty():
                 break
-        for lane in self._lanes:
-            lane.stop()
-        for lane in self._lanes:
-            lane.close(_LANE_STOP_S)
+        self._lanes.stop()
         self._drain(stop)
         self._publisher.close(_CLOSE_S)
         self._spool.close(_CLOSE_S)
@@ -90,7 +100,44 @@ class Inspector:
         if waiting:
             _log.warning("%d inspections wait in the spool for the next run", waiting)
         none_lost = all(not snapshot.expired for snapshot in snapshots)
-        return none_lost and not self._faulty() and not any(lane.faulty() for lane in self._lanes)
+        return none_lost and not self._faulty() and not any(lane.faulty() for lane in self.lanes().values())
+
+    def lanes(self) -> Dict[str, Lane]:
+        """By name; another mapping after a change of the configuration."""
+        return self._lanes.now()
+
+    def lane(self, name: str) -> Lane:
+        """The lane of that name; ConfigError where there is none."""
+        return self._lanes.one(name)
+
+    def busy(self) -> bool:
+        """Whether a part is being inspected."""
+        return any(snapshot.in_flight for snapshot in self.accounting().values())
+
+    def apply(self, settings: InspectorSettings) -> None:
+        """Put another configuration into force, rebuilding only what it changes; returns when it is.
+
+        `spool` is read once, at start: a change of it waits for the next one, and the log says so.
+        """
+        with self._applying:
+            old, self._settings = self._settings, settings
+            if settings.spool != old.spool:
+                _log.warning("spool: the change takes effect at the next start")
+            if settings.publish != old.publish:
+                self._publisher.close(_PUBLISHER_S)
+                self._publisher = Publisher(self._spool, self._connect, settings.publish, self._clock)
+                self._publisher.start()
+            other_agent = settings.edge_agent_socket != old.edge_agent_socket
+            changed = self._lanes.apply(settings.lanes, self._make_lane, all_anew=other_agent)
+            _log.info("configuration: in force; lanes that changed: %s", ", ".join(changed) or "none")
+
+    def switch_model(self, lane: str, model: str) -> None:
+        """Have a lane inspect with another model, until the configuration says otherwise."""
+        self._change_lane(lane, model=model)
+
+    def set_threshold(self, lane: str, threshold: Optional[float]) -> None:
+        """Have a lane judge by another threshold, or by its model's own for None; the lane goes on meanwhile."""
+        self._change_lane(lane, threshold=threshold)
 
     def accounting(self) -> Dict[str, AccountingSnapshot]:
         """One consistent reading for each lane, by its name; also for lanes that only an earlier run had."""
@@ -99,9 +146,26 @@ class Inspector:
     def report(self) -> Dict[str, Any]:
         return {
             "accounting": {name: snapshot.as_dict() for name, snapshot in self.accounting().items()},
-            "lanes": {lane.name: lane.status() for lane in self._lanes},
+            "lanes": {name: lane.status() for name, lane in self.lanes().items()},
             "spool": self._spool.status(),
         }
+
+    def _make_lane(self, name: str, settings: LaneSettings) -> Lane:
+        context = LaneContext(
+            socket=self._settings.edge_agent_socket,
+            spool=self._spool,
+            clock=self._clock,
+            thing=self._thing,
+            run=self._run_id,
+        )
+        return Lane(name, FolderCamera(settings.camera, self._clock), settings, context)
+
+    def _change_lane(self, name: str, **changes: Any) -> None:
+        lane = self.lane(name)
+        values = {**msgspec.to_builtins(lane.settings), **changes}
+        changed = convert(values, LaneSettings, "command", join("lanes", name))
+        now = self._settings
+        self.apply(msgspec.structs.replace(now, lanes={**now.lanes, name: changed}))
 
     def _faulty(self) -> bool:
         return self._publisher.faulty() or self._spool.faulty()

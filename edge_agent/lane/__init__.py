@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from edge_agent.lane.lane import Lane, LaneContext
 from edge_agent.lane.settings import LaneSettings
+from edge_agent.lane.tap import Snapshot
 
-__all__ = ["Lane", "LaneContext", "LaneSettings"]
+__all__ = ["Lane", "LaneContext", "LaneSettings", "Snapshot"]

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 # How long one wait may last before the stop event is looked at again.
 _LOOK_S = 0.2
+_PAUSED_S = 0.05
 
 
 class _SilentError(CameraNotConnectedError):
@@ -50,6 +51,7 @@ class CapturePath:
     gate: Optional[TriggerGate]
     acquire_within_s: float
     next_sequence: Callable[[], int]
+    paused: threading.Event
 
 
 class CaptureLoop:
@@ -83,11 +85,15 @@ class CaptureLoop:
             path.buffer.end()
 
     def _capture_until_gone(self) -> None:
-        gate = self._path.gate
+        gate, paused = self._path.gate, self._path.paused
         while not self._stop.is_set():
             # A free-running camera is emptied all the time, so that a trigger finds the newest image, no old one.
-            if gate is not None and not self._path.camera.free_running and not gate.wait(_LOOK_S):
-                continue
+            if not self._path.camera.free_running:
+                if paused.is_set():
+                    self._path.clock.wait(self._stop, _PAUSED_S)
+                    continue
+                if gate is not None and not gate.wait(_LOOK_S):
+                    continue
             slot = self._path.ring.acquire(timeout=_LOOK_S)
             if slot is None:
                 continue
@@ -119,6 +125,8 @@ class CaptureLoop:
         path.watch.works()
         path.watch.frame(captured.pixels, now_ns)
         self._backoff.reset()
+        if path.paused.is_set() and path.camera.free_running:
+            return None  # what was asked for before the pause, of a folder, is a part and counts
         trigger: Optional[Trigger] = None
         if path.gate is not None:
             trigger = path.gate.peek()
@@ -142,6 +150,8 @@ class CaptureLoop:
                 path.gate.miss("no_image")
 
     def _fail(self, cause: str, error: EdgeAgentError) -> None:
+        if self._path.paused.is_set() and self._path.camera.free_running:
+            return
         gate = self._path.gate
         if gate is not None:
             if gate.peek() is None:

@@ -28,6 +28,8 @@ from edge_agent.errors import (
 from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
 from edge_agent.lane.buffer import FrameBuffer
+from edge_agent.lane.tap import Tap
+from edge_agent.lane.threshold import judge
 from edge_agent.metrics import Accounting
 from edge_agent.outage import Outage
 from edge_agent.spool import Entry, Spool
@@ -75,8 +77,7 @@ class InspectLoop:
         accounting: Accounting,
         clock: Clock,
         stop: threading.Event,
-        *,
-        decide_by_ms: float = 0.0,
+        tap: Tap,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -85,7 +86,10 @@ class InspectLoop:
         self._accounting = accounting
         self._clock = clock
         self._stop = stop
-        self._decide_by_ns = decide_by_ms * 1e6
+        self._tap = tap
+        # Both may change while the lane runs; one assignment each.
+        self.threshold: Optional[float] = None
+        self.decide_by_ms = 0.0
         self._outage = Outage(_log, f"lane {identity.camera}: model", lane=identity.camera)
 
     def run(self) -> None:
@@ -102,8 +106,9 @@ class InspectLoop:
     def _settle(self, frame: Frame) -> None:
         """Bring the frame to exactly one counted place and give its slot back."""
         taken_ns = self._clock.monotonic_ns()
+        inspection: Optional[Inspection] = None
         try:
-            detection = self._decide(frame)
+            detection = judge(self._decide(frame), self.threshold)
         except _StoppedError:
             self._accounting.drop("stopped")
         except (DetectorError, SharedMemoryError) as error:
@@ -119,8 +124,9 @@ class InspectLoop:
             self._accounting.inspect()
             self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, inspection.to_json()))
         finally:
-            if 0 < self._decide_by_ns < self._clock.monotonic_ns() - frame.captured_ns:
+            if 0 < self.decide_by_ms < (self._clock.monotonic_ns() - frame.captured_ns) / 1e6:
                 self._accounting.be_late()
+            self._tap.give(frame, inspection)
             frame.release()
 
     def _decide(self, frame: Frame) -> Detection:

@@ -16,6 +16,7 @@ from edge_agent.lane.capture import CaptureLoop, CapturePath
 from edge_agent.lane.gate import TriggerGate
 from edge_agent.lane.inspect import Identity, InspectLoop
 from edge_agent.lane.settings import LaneSettings
+from edge_agent.lane.tap import Snapshot, Tap
 from edge_agent.lane.trigger import TriggerLoop
 from edge_agent.lane.watch import CameraWatch
 from edge_agent.shared_memory import Ring
@@ -55,6 +56,9 @@ class Lane:
         self._faulty = threading.Event()
         self._stop = threading.Event()
         self._captured_all = threading.Event()
+        self._paused = threading.Event()
+        self._tap = Tap()
+        self._settings = settings
         self._policy = settings.policy
         self._buffer = FrameBuffer(settings.buffer, settings.policy, self.accounting)
         self._ring = Ring(settings.buffer + _BUSY_SLOTS)
@@ -72,6 +76,31 @@ class Lane:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    @property
+    def settings(self) -> LaneSettings:
+        return self._settings
+
+    def update(self, settings: LaneSettings) -> None:
+        """Take over what can change while the lane runs: see LaneSettings.needs_new_lane."""
+        self._settings = settings
+        self._inspect.threshold, self._inspect.decide_by_ms = settings.threshold, settings.decide_by_ms
+
+    def pause(self) -> None:
+        """Take no frame until `resume`; what was captured before is inspected. Triggers are missed meanwhile."""
+        self._paused.set()
+        if self._gate is not None:
+            self._gate.miss("paused")
+
+    def resume(self) -> None:
+        self._paused.clear()
+
+    def paused(self) -> bool:
+        return self._paused.is_set()
+
+    def snapshot(self, timeout: float) -> Optional[Snapshot]:
+        """The next frame and its inspection; None when none was settled within `timeout` seconds."""
+        return self._tap.next(timeout)
 
     def trigger(self, trigger: Trigger) -> bool:
         """Ask for an image; false when the trigger is missed, which is counted.
@@ -91,7 +120,9 @@ class Lane:
     def status(self) -> Dict[str, Any]:
         """State of the camera, frames that wait, and the books of the triggers."""
         status: Dict[str, Any] = {
+            "model": self._settings.model,
             "camera": self._watch.state(),
+            "paused": self.paused(),
             "stale_times": self._watch.stale_times(),
             "waiting": self._buffer.waiting(),
         }
@@ -134,6 +165,7 @@ class Lane:
             gate=self._gate,
             acquire_within_s=settings.acquire_within_s,
             next_sequence=lambda: context.spool.next_sequence(self.name),
+            paused=self._paused,
         )
         session = ModelSession(
             self._client,
@@ -143,16 +175,10 @@ class Lane:
             start_timeout_s=settings.start_timeout_s,
         )
         identity = Identity(context.thing, context.run, self.name, settings.model)
-        inspect = InspectLoop(
-            identity,
-            session,
-            self._buffer,
-            context.spool,
-            self.accounting,
-            context.clock,
-            self._stop,
-            decide_by_ms=settings.decide_by_ms,
+        self._inspect = InspectLoop(
+            identity, session, self._buffer, context.spool, self.accounting, context.clock, self._stop, self._tap
         )
+        self.update(settings)
         capture = CaptureLoop(path, self._stop)
 
         def capture_all() -> None:
@@ -161,7 +187,7 @@ class Lane:
             finally:
                 self._captured_all.set()
 
-        loops = [("capture", capture_all), ("inspect", inspect.run)]
+        loops = [("capture", capture_all), ("inspect", self._inspect.run)]
         source = make_trigger(settings.trigger, context.clock)
         if source is not None and self._gate is not None:
             loops.append(("trigger", TriggerLoop(self.name, source, self._gate, context.clock, self._captured_all).run))
@@ -171,6 +197,8 @@ class Lane:
         """Why a trigger is missed now. With `latest` there is always room: the longest waiting frame goes."""
         if self._captured_all.is_set():
             return "stopped"
+        if self._paused.is_set():
+            return "paused"
         if self._watch.state() in ("opening", "silent", "gone"):
             return "camera"
         return "busy" if self._policy != "latest" and self._buffer.full() else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional
+
+import msgspec
 
 from edge_agent.cameras import FolderSettings
 from edge_agent.config import Settings
@@ -26,6 +28,7 @@ class LaneSettings(Settings, frozen=True):
             the one that waited longest, `oldest` drops the new one.
         buffer: frames that may wait for the model, 1 to 64, beside the one being captured and the one being inspected.
         acquire_within_s: seconds after which a trigger without an image is missed.
+        threshold: score from which a frame is anomalous, 0 to 1, in place of the model's own; null for the model's.
         decide_by_ms: milliseconds from capture to verdict; what takes longer is counted as late. 0: no limit.
         silent_after_s: seconds without a frame after which a free-running camera is connected anew; 0: never.
         stale_after_s: seconds of the same picture after which the camera is called stale; 0: never.
@@ -40,6 +43,7 @@ class LaneSettings(Settings, frozen=True):
     policy: Policy = "wait"
     buffer: int = 1
     acquire_within_s: float = 2.0
+    threshold: Optional[float] = None
     decide_by_ms: float = 0.0
     silent_after_s: float = 10.0
     stale_after_s: float = 0.0
@@ -52,7 +56,13 @@ class LaneSettings(Settings, frozen=True):
             raise ValueError(f"`model` must be a component's name of 1 to {MAX_COMPONENT_NAME} characters")
         if self.deadline_s <= 0 or self.start_timeout_s <= 0 or self.acquire_within_s <= 0:
             raise ValueError("`deadline_s`, `start_timeout_s` and `acquire_within_s` must be above 0")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError("`threshold` must be 0 to 1, or null for the model's own")
         if not 1 <= self.buffer <= _MAX_BUFFER:
             raise ValueError(f"`buffer` must be 1 to {_MAX_BUFFER} frames")
         if self.decide_by_ms < 0 or self.silent_after_s < 0 or self.stale_after_s < 0:
             raise ValueError("`decide_by_ms`, `silent_after_s` and `stale_after_s` must be 0 or more")
+
+    def needs_new_lane(self, other: LaneSettings) -> bool:
+        """Whether a running lane of these settings must be built anew to have the other ones."""
+        return msgspec.structs.replace(self, threshold=other.threshold, decide_by_ms=other.decide_by_ms) != other
