@@ -122,7 +122,7 @@ def test_lanes_come_and_go(plant: Plant) -> None:
     assert set(inspector.lanes()) == {"b"}
     plant.give("b", 2)
     _until(lambda: plant.inspected("b") == 2)
-    with pytest.raises(ConfigError, match="lane a: there is none of that name. Use one of: b"):
+    with pytest.raises(ConfigError, match="lane a: there is none of that name"):
         inspector.lane("a")
     inspector.apply(plant.settings({"a": {}, "b": {}}))
     plant.give("a")
@@ -176,10 +176,11 @@ def test_a_paused_lane_takes_nothing(plant: Plant) -> None:
     _until(lambda: "a" in inspector.lanes())
     lane = inspector.lane("a")
     lane.pause()
+    assert lane.snapshot(0.5) is None  # a look at the folder that was under way has ended
     plant.give("a", 3)
     assert lane.snapshot(0.5) is None
     assert lane.status()["paused"]
-    assert plant.inspected("a") <= 1  # one may have been on its way
+    assert plant.inspected("a") == 0
     lane.resume()
     _until(lambda: plant.inspected("a") == 3)
     assert not inspector.busy()
