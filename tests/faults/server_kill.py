@@ -6,12 +6,8 @@ comes. Frames come from a folder that the experiment fills at a steady rate.
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,13 +16,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
 from PIL import Image
-from support.messages import published
 
 from edge_agent import sample
 from edge_agent.clock import SystemClock
 from edge_agent.detector import EdgeAgentClient, ModelSession
 from edge_agent.errors import DetectorError
 from edge_agent.shared_memory import Ring
+from faults.line import Line, wait_until
 from faults.outcome import Outcome
 
 DEADLINE_S = 2.0
@@ -87,52 +83,21 @@ def _kill_repeatedly(line: _Line, count: int, choices: random.Random) -> List[fl
     return recoveries
 
 
-class _Line:
-    """Server, nucleus and inspector as processes, a folder of frames, and the calling client."""
+class _Line(Line):
+    """With a second client beside the inspector, and a folder that is filled at a steady rate."""
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
         self._images = scratch / "images"
         self._images.mkdir()
-        self._record = scratch / "record.jsonl"
-        self._socket = str(scratch / "server.sock")
-        self._nucleus_socket = str(scratch / "nucleus.sock")
         self._parts = sample.part_stream(5)
         self._pool = [next(self._parts).image for _ in range(8)]
         self.made = 0
-        component = {
-            **os.environ,
-            "SVCUID": "faults",
-            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": self._nucleus_socket,
-            "AWS_IOT_THING_NAME": "faults",
-        }
-        self._log = (scratch / "log").open("wb")
-        self.server = self.start_server()
-        arguments = ["nucleus", "--socket", self._nucleus_socket, "--record", str(self._record), "--thing", "faults"]
-        self._nucleus = self._launch(arguments, component)
-        _wait_for(Path(self._nucleus_socket))
-        _wait_for(Path(self._socket))
-        configuration = scratch / "inspector.json"
         camera = {"type": "folder", "path": str(self._images), "poll_s": 0.02, "settle_s": 0}
-        lane = {"model": sample.MODEL_NAME, "camera": camera, "deadline_s": DEADLINE_S}
-        settings = {
-            "socket": self._socket,
-            "publish": {"topic": "faults/inspections"},
-            "spool": {"path": str(scratch / "spool")},
-            "lanes": {_CAMERA: lane},
-        }
-        configuration.write_text(json.dumps(settings))
-        self._inspector = self._launch(["run", "--config", str(configuration)], component, subprocess.PIPE)
-        self.caller = _Caller(self._socket)
+        super().__init__(scratch, {_CAMERA: {"model": sample.MODEL_NAME, "camera": camera, "deadline_s": DEADLINE_S}})
+        self.caller = _Caller(self.socket)
         self.caller.start()
         self.make_frames(0.2)
-        while not self.messages():
-            time.sleep(0.05)
-
-    def start_server(self) -> subprocess.Popen[bytes]:
-        models = str(sample.models_directory())
-        self.server = self._launch(["serve", "--models", models, "--socket", self._socket], dict(os.environ))
-        return self.server
+        wait_until(lambda: bool(self.messages()), "no message came")
 
     def make_frames(self, seconds: float) -> None:
         """New frames for so long, one each period."""
@@ -147,38 +112,18 @@ class _Line:
                 return
             time.sleep(_FRAME_PERIOD_S)
 
-    def messages(self) -> List[Dict[str, Any]]:
-        return published(self._record)
-
     def finish(self) -> Dict[str, Any]:
         """Let the line come to rest, stop the inspector and give its accounting."""
         self.caller.finish()
         deadline = time.monotonic() + 60
         while len(self.messages()) < self.made and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._inspector.terminate()
-        output, _ = self._inspector.communicate(timeout=20)
-        accounting: Dict[str, Any] = json.loads(output.decode().strip().splitlines()[-1])["accounting"][_CAMERA]
+        accounting: Dict[str, Any] = super().finish()[_CAMERA]
         return accounting
 
     def kill_all(self) -> None:
         self.caller.finish()
-        for process in (self._inspector, self._nucleus, self.server):
-            if process.poll() is None:
-                process.terminate()
-                process.wait(20)
-            if process.stdout is not None:
-                process.stdout.close()
-        self._log.close()
-
-    def log(self) -> str:
-        return (self._scratch / "log").read_text(errors="replace")[-2000:]
-
-    def _launch(
-        self, arguments: List[str], environment: Dict[str, str], output: int = subprocess.DEVNULL
-    ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "edge_agent", *arguments]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=self._log, env=environment)
+        super().kill_all()
 
 
 class _Caller(threading.Thread):
@@ -219,14 +164,6 @@ class _Caller(threading.Thread):
     def finish(self) -> None:
         self._done.set()
         self.join(10)
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{path} did not appear")
-        time.sleep(0.02)
 
 
 def _segments() -> Set[str]:

@@ -6,7 +6,14 @@ import pytest
 
 from faults.experiments import EXPERIMENTS
 
-_SHORT = {"inspector-kill": 3, "mutated-requests": 200, "power-cut": 30, "server-kill": 3, "spool-damage": 40}
+_SHORT = {
+    "bad-images": 150,
+    "inspector-kill": 3,
+    "mutated-requests": 200,
+    "power-cut": 30,
+    "server-kill": 3,
+    "spool-damage": 40,
+}
 
 
 @pytest.mark.timeout(300)
