@@ -83,6 +83,8 @@ class Model:
             EngineError: the model cannot predict.
         """
         stage = self.manifest.stage
+        if self.manifest.mask_size is not None:
+            self._preprocessor.prepare(*self.manifest.mask_size)  # the size of the training images, most likely the camera's
         random = np.random.default_rng(0)
         for _ in range(_WARM_UP_RUNS):
             grey = random.integers(0, 256, (stage.image_height, stage.image_width, 1), dtype=np.uint8)
