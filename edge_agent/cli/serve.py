@@ -15,10 +15,19 @@ from edge_agent.allocator import keep_freed_memory
 from edge_agent.cli.logs import log_options, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
+from edge_agent.model import PROVIDERS, OnnxOptions
 from edge_agent.server import ModelServer, ServerMetrics
 from edge_agent.web import Exposition, add_process_figures, read_token
 
 _GRACE_S = 10.0
+
+
+def _parse_providers(context: click.Context, parameter: click.Parameter, value: str) -> Tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    try:
+        return OnnxOptions(names).providers
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 @click.command()
@@ -60,6 +69,23 @@ _GRACE_S = 10.0
     help="Threads of one inference.  [default: the cores of this process]",
 )
 @click.option(
+    "--providers",
+    default="",
+    metavar="NAME,...",
+    envvar="EDGE_AGENT_PROVIDERS",
+    show_envvar=True,
+    callback=_parse_providers,
+    help=f"What ONNX packages are tried on, in this order and on nothing else, out of {', '.join(PROVIDERS)}; or what is "
+    "left out, as in no-tensorrt.  [default: all that the installed ONNX Runtime has, in that order]",
+)
+@click.option(
+    "--tensorrt-cache",
+    type=click.Path(path_type=Path),
+    envvar="EDGE_AGENT_TENSORRT_CACHE",
+    show_envvar=True,
+    help="Directory where TensorRT keeps the engines it builds; only this user may write there.  [default: none kept]",
+)
+@click.option(
     "--metrics",
     metavar="HOST:PORT",
     envvar="EDGE_AGENT_METRICS",
@@ -80,6 +106,8 @@ def serve(
     autostart: Tuple[str, ...],
     socket_path: str,
     threads: Optional[int],
+    providers: Tuple[str, ...],
+    tensorrt_cache: Optional[Path],
     metrics: Optional[str],
     metrics_token_file: Optional[Path],
     log_level: str,
@@ -103,6 +131,7 @@ def serve(
         second_socket="" if socket_path else AWS_SOCKET,
         greengrass=greengrass,
         autostart=autostart,
+        onnx=OnnxOptions(providers, tensorrt_cache),
         observer=figures,
     )
     exposition = None if figures is None else _expose(figures, server, metrics or "", metrics_token_file)

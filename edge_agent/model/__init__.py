@@ -11,13 +11,16 @@ from __future__ import annotations
 from edge_agent.model.manifest import Manifest
 from edge_agent.model.model import Model, load_model
 from edge_agent.model.package import ModelPackage, open_package, read_manifest
+from edge_agent.model.providers import PROVIDERS, OnnxOptions
 from edge_agent.model.selftest import self_test
 from edge_agent.model.verdict import StageTimings, Verdict
 
 __all__ = [
+    "PROVIDERS",
     "Manifest",
     "Model",
     "ModelPackage",
+    "OnnxOptions",
     "StageTimings",
     "Verdict",
     "load_model",

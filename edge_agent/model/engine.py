@@ -30,6 +30,10 @@ class Engine(Protocol):
     def output_shapes(self) -> Tuple[Tuple[int, ...], ...]:
         """Shape of each output that the manifest calls for, in the order of `expected_heads`."""
 
+    @property
+    def backend(self) -> str:
+        """What runs the model, for people to read: "ONNX Runtime 1.31.1, cpu"."""
+
     def run(self, tensor: Tensor) -> Sequence[Result]:
         """Those outputs for an input of the manifest's shape; they may be overwritten by the next run.
 

@@ -5,13 +5,13 @@ For what our own loader does not run: models for a GPU, with TensorRT, or for Ne
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Iterator
 
 from edge_agent.errors import EngineError
+from edge_agent.model.digest import digest_of
 from edge_agent.model.manifest import Manifest
 from edge_agent.model.neo.artifacts import CPU, find_runtime, subject_of
 from edge_agent.model.neo.engine import RUN_TIMEOUT_S, ChildEngine, input_shape
@@ -26,7 +26,6 @@ _DRIVER_SOCKETS = (int(socket.AF_UNIX), int(socket.AF_NETLINK))
 
 _TENSORRT_CACHE = "TVM_TENSORRT_CACHE_DIR"
 _SPIN_COUNT = "TVM_THREAD_POOL_SPIN_COUNT"
-_CHUNK_BYTES = 1024 * 1024
 
 
 class DlrEngine(ChildEngine):
@@ -68,6 +67,7 @@ class DlrEngine(ChildEngine):
         super().__init__(
             job,
             manifest,
+            backend=f"SageMaker Neo's libdlr.so, {runtime.device_name}",
             environment=_environment(directory, subject, threads),
             load_timeout=LOAD_TIMEOUT_S if on_cpu else GPU_LOAD_TIMEOUT_S,
             run_timeout=run_timeout,
@@ -86,7 +86,7 @@ def _environment(directory: Path, subject: str, threads: int) -> Dict[str, str]:
     cache = os.environ.get(_TENSORRT_CACHE)
     if cache:
         # The runtime names what it keeps there by the subgraph alone ("tensorrt_0"), so two models must not share it.
-        own = Path(cache).resolve() / _digest(directory, subject)
+        own = Path(cache).resolve() / digest_of(_files(directory), subject)
         try:
             own.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -97,15 +97,5 @@ def _environment(directory: Path, subject: str, threads: int) -> Dict[str, str]:
     return environment
 
 
-def _digest(directory: Path, subject: str) -> str:
-    """Of the stage's files: what a model is, wherever it lies."""
-    digest = hashlib.sha256()
-    try:
-        for path in sorted(path for path in directory.iterdir() if path.is_file()):
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-    except OSError as error:
-        raise EngineError(subject, f"cannot be read ({error.strerror})") from error
-    return digest.hexdigest()[:32]
+def _files(directory: Path) -> Iterator[Path]:
+    yield from sorted(path for path in directory.iterdir() if path.is_file())

@@ -47,7 +47,14 @@ class NeoEngine(ChildEngine):
             params=str(artifacts.params),
             threads=threads,
         )
-        super().__init__(job, manifest, environment={}, load_timeout=LOAD_TIMEOUT_S, run_timeout=run_timeout)
+        super().__init__(
+            job,
+            manifest,
+            backend="SageMaker Neo's code, cpu",
+            environment={},
+            load_timeout=LOAD_TIMEOUT_S,
+            run_timeout=run_timeout,
+        )
 
 
 def open_compiled(directory: Path, manifest: Manifest, *, threads: int) -> Engine:

@@ -66,6 +66,10 @@ class OpenVinoEngine:
     def output_shapes(self) -> Tuple[Tuple[int, ...], ...]:
         return self._shapes
 
+    @property
+    def backend(self) -> str:
+        return f"OpenVINO {openvino.get_version().split('-')[0]}, cpu"
+
     def run(self, tensor: Tensor) -> List[Result]:
         outputs = self._call(tensor)
         shapes = tuple(tuple(output.shape) for output in outputs)

@@ -14,6 +14,7 @@ from edge_agent.model.anomalib_stage import ANOMALIB
 from edge_agent.model.engine import Engine
 from edge_agent.model.manifest import NEO_RUNTIMES, OPENVINO, Manifest
 from edge_agent.model.package import ModelPackage
+from edge_agent.model.providers import OnnxOptions
 from edge_agent.model.verdict import StageTimings, Verdict
 
 _WARM_UP_RUNS = 3  # as the service's own runtime does
@@ -41,6 +42,11 @@ class Model:
         if not self.manifest.reports_mask:
             return None
         return self.manifest.mask_size or (height, width)
+
+    @property
+    def backend(self) -> str:
+        """What runs this model, for people to read: "ONNX Runtime 1.31.1, cpu"."""
+        return self._engine.backend
 
     @property
     def failure(self) -> Optional[str]:
@@ -84,7 +90,9 @@ class Model:
         """
         stage = self.manifest.stage
         if self.manifest.mask_size is not None:
-            self._preprocessor.prepare(*self.manifest.mask_size)  # the size of the training images, most likely the camera's
+            self._preprocessor.prepare(
+                *self.manifest.mask_size
+            )  # the size of the training images, most likely the camera's
         random = np.random.default_rng(0)
         for _ in range(_WARM_UP_RUNS):
             grey = random.integers(0, 256, (stage.image_height, stage.image_width, 1), dtype=np.uint8)
@@ -107,11 +115,16 @@ class Model:
         return mask_out
 
 
-def load_model(package: ModelPackage, *, threads: int) -> Model:
+def load_model(package: ModelPackage, *, threads: int, onnx: Optional[OnnxOptions] = None) -> Model:
     """Load the compiled model of a package. The package may be closed afterwards.
 
     OpenCV's own threads are switched off for the whole process: two pools on the same cores double the slowest calls
     (`threads` is the budget of one inference).
+
+    Args:
+        package: what to load.
+        threads: for one inference.
+        onnx: how ONNX packages are run; the others take no notice.
 
     Raises:
         PackageError, ManifestError, EngineError: as their names say.
@@ -122,7 +135,7 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
     from edge_agent.model.preprocess import use_one_opencv_thread
 
     use_one_opencv_thread()
-    engine = _open_engine(package, threads)
+    engine = _open_engine(package, threads, onnx)
     try:
         return Model(package.manifest, engine)
     except BaseException:
@@ -130,7 +143,7 @@ def load_model(package: ModelPackage, *, threads: int) -> Model:
         raise
 
 
-def _open_engine(package: ModelPackage, threads: int) -> Engine:
+def _open_engine(package: ModelPackage, threads: int, onnx: Optional[OnnxOptions]) -> Engine:
     manifest = package.manifest
     if manifest.runtime in NEO_RUNTIMES:
         from edge_agent.model.engine_neo import open_compiled
@@ -143,7 +156,7 @@ def _open_engine(package: ModelPackage, threads: int) -> Engine:
         return OpenVinoEngine(artifact, manifest, threads=threads)
     from edge_agent.model.engine_onnx import OnnxEngine
 
-    return OnnxEngine(artifact, manifest, threads=threads)
+    return OnnxEngine(artifact, manifest, name=package.name, threads=threads, options=onnx)
 
 
 def _postprocessor(manifest: Manifest, engine: Engine) -> _Postprocessor:

@@ -13,6 +13,7 @@ import grpc
 
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
+from edge_agent.model import OnnxOptions
 from edge_agent.server.autostart import Autostart
 from edge_agent.server.introspection import Introspection
 from edge_agent.server.methods import methods_of
@@ -45,6 +46,7 @@ class ModelServer:
         second_socket: another path to serve on, unless another agent has it; empty for none.
         greengrass: the root of a nucleus, whose model components' artifacts are served, too.
         autostart: model components to start unasked, beside those whose manifests say so.
+        onnx: how ONNX packages are run.
         observer: is told of every call and every load.
     """
 
@@ -57,6 +59,7 @@ class ModelServer:
         second_socket: str = "",
         greengrass: Union[str, Path, None] = None,
         autostart: Iterable[str] = (),
+        onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
     ) -> None:
         if threads < 1:
@@ -67,7 +70,9 @@ class ModelServer:
         self._greengrass = Path(greengrass) if greengrass is not None else None
         self._socket = SocketFile(socket_path(socket))
         self._second = SocketFile(socket_path(second_socket)) if second_socket else None
-        self._registry = ModelRegistry(self._models, threads=threads, greengrass=self._greengrass, observer=observer)
+        self._registry = ModelRegistry(
+            self._models, threads=threads, greengrass=self._greengrass, onnx=onnx, observer=observer
+        )
         self._autostart = Autostart(self._registry, autostart)
         self._segments = SegmentCache()
         self._service = EdgeAgentService(self._registry, self._segments, observer)

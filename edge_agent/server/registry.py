@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import grpc
 
+from edge_agent.model import OnnxOptions
 from edge_agent.server.observer import ServerObserver
 from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.slot import ModelSlot, SlotState
@@ -39,10 +40,12 @@ class ModelRegistry:
         *,
         threads: int,
         greengrass: Optional[Path] = None,
+        onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
     ) -> None:
         self._store = ModelStore(models, greengrass)
         self._threads = threads
+        self._onnx = onnx
         self._observer = observer
         self._slots: Dict[str, ModelSlot] = {}
         self._loaded: Dict[str, ModelIdentity] = {}
@@ -105,7 +108,7 @@ class ModelRegistry:
             slot.close(timeout)
 
     def _new_slot(self, component: str) -> ModelSlot:
-        return ModelSlot(component, threads=self._threads, observer=self._observer)
+        return ModelSlot(component, threads=self._threads, onnx=self._onnx, observer=self._observer)
 
     def _path(self, component: str) -> Path:
         path = self._store.find(component)

@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple, Optional
 import grpc
 
 from edge_agent.errors import EdgeAgentError, EngineError
-from edge_agent.model import Model, load_model, open_package
+from edge_agent.model import Model, OnnxOptions, load_model, open_package
 from edge_agent.server.observer import ServerObserver, Unobserved
 from edge_agent.server.refusal import Refusal
 from edge_agent.wire.edge_agent_pb2 import FAILED, RUNNING, STARTING, STOPPED, STOPPING, ModelStatus
@@ -39,11 +39,13 @@ class ModelSlot:
         *,
         threads: int,
         max_waiting: int = MAX_WAITING,
+        onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
     ) -> None:
         self.component = component
         self._observer = observer or Unobserved()
         self._threads = threads
+        self._onnx = onnx
         self._max_calls = 1 + max_waiting
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -158,7 +160,7 @@ class ModelSlot:
         try:
             with open_package(path) as package:
                 version = package.version
-                model = load_model(package, threads=self._threads)
+                model = load_model(package, threads=self._threads, onnx=self._onnx)
             model.warm_up()
             failure = ""
         except EdgeAgentError as error:
@@ -176,7 +178,7 @@ class ModelSlot:
                 self._enter(FAILED, failure)
                 return
             self._model, self._version = model, version
-            self._enter(RUNNING)
+            self._enter(RUNNING, on=model.backend if model is not None else "")
 
     def _retire_if_dead(self) -> None:
         """RUNNING becomes FAILED where the model can never predict again; the caller has the turn."""
@@ -192,13 +194,14 @@ class ModelSlot:
             self._model.close()
         self._model = self._version = None
 
-    def _enter(self, status: ModelStatus, message: str = "") -> None:
+    def _enter(self, status: ModelStatus, message: str = "", on: str = "") -> None:
         self._status, self._message = status, message
         self._changed.notify_all()
         log = _log.error if status == FAILED else _log.info
         name = ModelStatus.Name(status)
         fields = {"component": self.component, "status": name}
-        log("%s: %s%s", self.component, name, f": {message}" if message else "", extra=fields)
+        more = f": {message}" if message else f" on {on}" if on else ""
+        log("%s: %s%s", self.component, name, more, extra=fields)
 
     def _wrong_state(self, need: str) -> Refusal:
         return Refusal(

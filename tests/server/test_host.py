@@ -191,10 +191,9 @@ def test_a_signal_drains_and_exits_0(models: Path, socket_path: str, serve: Any,
         client.models()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     client.close()
-    assert [line.split("edge_agent.")[1] for line in errors.splitlines()] == [
-        "server.slot: slow: STARTING",
-        "server.slot: slow: RUNNING",
-    ]
+    starting, running = [line.split("edge_agent.")[1] for line in errors.splitlines()]
+    assert starting == "server.slot: slow: STARTING"
+    assert running.startswith("server.slot: slow: RUNNING on ONNX Runtime ")
     assert files_beside(socket_path) == []
     assert segments_of(process) == []
 
@@ -229,6 +228,8 @@ def test_settings_from_the_environment(models: Path, socket_path: str, serve: An
         "EDGE_AGENT_THREADS": "",
         "EDGE_AGENT_GREENGRASS": "",
         "EDGE_AGENT_AUTOSTART": "",
+        "EDGE_AGENT_PROVIDERS": "no-tensorrt, no-cuda",
+        "EDGE_AGENT_TENSORRT_CACHE": "",
     }
     process = serve(**settings)
     assert f"serving 1 models on {socket_path}" in process.wait_ready()
@@ -240,6 +241,9 @@ def test_mistakes_are_one_line(models: Path, socket_path: str, serve: Any) -> No
     missing = serve("--socket", socket_path, EDGE_AGENT_MODELS="")
     assert "Missing option '--models' or '--greengrass'" in missing.end()
     assert missing.process.returncode == 2
+    unknown = serve("--models", str(models), "--socket", socket_path, "--providers", "cuda,gpu")
+    assert "'gpu' is no provider: choose from tensorrt, cuda, openvino, cpu" in unknown.end()
+    assert unknown.process.returncode == 2
     first = serve("--models", str(models), "--socket", socket_path)
     first.wait_ready()
     second = serve("--models", str(models), "--socket", socket_path)

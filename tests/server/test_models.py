@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from server.conftest import Client
 from support.packages import make_package, zip_package
 
+from edge_agent.model import OnnxOptions
+from edge_agent.server import ModelServer
 from edge_agent.wire import edge_agent_pb2 as wire
 
 GREY = np.full((96, 128, 3), 128, dtype=np.uint8)
@@ -141,4 +145,18 @@ def test_one_line_for_each_change_of_state(
         client.start_and_wait("bolts")
         client.detect("bolts", GREY)
         client.stop("bolts")
-    assert caplog.messages == ["bolts: STARTING", "bolts: RUNNING", "bolts: STOPPING", "bolts: STOPPED"]
+    starting, running, *stopped = caplog.messages
+    assert re.fullmatch(r"bolts: RUNNING on ONNX Runtime [0-9.]+, cpu", running)
+    assert [starting, *stopped] == ["bolts: STARTING", "bolts: STOPPING", "bolts: STOPPED"]
+
+
+def test_providers_are_the_servers_setting(models: Path, socket_path: str) -> None:
+    server = ModelServer(models, socket_path, threads=1, onnx=OnnxOptions(("cuda",)))
+    server.start()
+    client = Client(socket_path)
+    try:
+        message = client.start_and_wait("bolts", wire.FAILED).status_message
+    finally:
+        client.close()
+        server.stop(5)
+    assert re.search(r"may run on cuda only, and this ONNX Runtime has .*cpu|does not load on cuda", message)

@@ -42,6 +42,10 @@ class Runtime(NamedTuple):
     library: Path
     device: int
 
+    @property
+    def device_name(self) -> str:
+        return next(name for name, number in _DEVICES.items() if number == self.device)
+
 
 def subject_of(directory: Path) -> str:
     """What messages call a stage."""

@@ -35,6 +35,7 @@ class ChildEngine:
     Args:
         job: for the child; the files are not needed any more afterwards.
         manifest: of its package.
+        backend: what runs it, for people to read.
         environment: what is added to the child's.
         load_timeout, run_timeout: seconds after which loading, or one inference, counts as hung.
 
@@ -47,10 +48,12 @@ class ChildEngine:
         job: Job,
         manifest: Manifest,
         *,
+        backend: str,
         environment: Mapping[str, str],
         load_timeout: float,
         run_timeout: float = RUN_TIMEOUT_S,
     ) -> None:
+        self._backend = backend
         self._run_timeout = run_timeout
         descriptor = create_memory(job.subject)
         try:
@@ -72,6 +75,10 @@ class ChildEngine:
     @property
     def output_shapes(self) -> Tuple[Tuple[int, ...], ...]:
         return tuple(output.shape for output in self._outputs)
+
+    @property
+    def backend(self) -> str:
+        return self._backend
 
     @property
     def failure(self) -> Optional[str]:
