@@ -77,7 +77,7 @@ def _by_bytes(socket: str, name: str, frames: List[Pixels], count: int) -> List[
 def _measure(
     size: str, store: Path, server: str, echo: str, *, count: int, rounds: int, threads: int
 ) -> Dict[str, Any]:
-    name, frames = package_name(size), render_frames(size)
+    name, frames = package_name(size), render_frames(SIZES[size])
     times: Dict[str, List[float]] = {kind: [] for kind in ("bare", "shm", "bytes", "echo")}
     share = max(2, count // rounds)
     for _ in range(rounds):

@@ -130,7 +130,7 @@ def _path(
 def _measure(
     name: str, size: str, store: Path, socket: str, *, count: int, rounds: int, threads: int
 ) -> Dict[str, Any]:
-    frames = render_frames(size)
+    frames = render_frames(SIZES[size])
     bare: List[float] = []
     added: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}
     rates: Dict[str, List[float]] = {transport: [] for transport in TRANSPORTS}

@@ -36,10 +36,10 @@ def write_packages(store: Path) -> None:
         path.write_text(json.dumps(manifest))
 
 
-def render_frames(size: str) -> List[Pixels]:
-    """A normal part and a scratched one, RGB888, (height, width, 3)."""
+def render_frames(size: Tuple[int, int]) -> List[Pixels]:
+    """A normal part and a scratched one, RGB888, of this (width, height)."""
     parts = [sample.render_part(seed, defect=defect).image for seed, defect in ((1, None), (2, "scratch"))]
-    return [np.asarray(Image.fromarray(part).resize(SIZES[size])) for part in parts]
+    return [np.asarray(Image.fromarray(part).resize(size)) for part in parts]
 
 
 def bare_times(package: Path, frames: List[Pixels], count: int, threads: int) -> List[float]:

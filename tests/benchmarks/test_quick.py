@@ -67,3 +67,14 @@ def test_latency() -> None:
         assert figures["bytes_over_echo"][size] != 0
         assert figures["p99_over_p50"]["shm"][size] >= 1
     assert figures["pss_mb"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_glue() -> None:
+    figures = _quick("glue")
+    for size in ("vga", "720p", "1080p", "12mp"):
+        assert figures["glue_ms"]["reference"][size] > 0
+        assert figures["glue_ms"]["ours"][size] > 0
+        assert figures["glue_ratio"][size] > 0
+    assert figures["p99_over_p50"] >= 1
