@@ -12,7 +12,7 @@ import msgspec
 
 from edge_agent.agent.lanes import Lanes
 from edge_agent.agent.settings import InspectorSettings
-from edge_agent.cameras import FolderCamera
+from edge_agent.cameras import make_camera
 from edge_agent.clock import Clock
 from edge_agent.config import convert, join
 from edge_agent.greengrass.publisher import IotCore, Publisher
@@ -158,7 +158,7 @@ class Inspector:
             thing=self._thing,
             run=self._run_id,
         )
-        return Lane(name, FolderCamera(settings.camera, self._clock), settings, context)
+        return Lane(name, make_camera(settings.camera, self._clock), settings, context)
 
     def _change_lane(self, name: str, **changes: Any) -> None:
         lane = self.lane(name)

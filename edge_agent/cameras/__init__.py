@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from edge_agent.cameras.base import Camera, Captured, Reserve
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
+from edge_agent.cameras.kinds import CameraSettings, make_camera
 
-__all__ = ["Camera", "Captured", "FolderCamera", "FolderSettings", "Reserve"]
+__all__ = ["Camera", "CameraSettings", "Captured", "FolderCamera", "FolderSettings", "Reserve", "make_camera"]

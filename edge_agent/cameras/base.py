@@ -29,14 +29,14 @@ class Captured:
 
 
 class Camera(Protocol):
-    """A source of images. Used by one thread at a time."""
+    """A source of images. Used by one thread at a time. tests/cameras/test_contract.py holds every kind to this."""
 
     @property
     def free_running(self) -> bool:
         """Whether images come by themselves, wanted or not, as from a video stream; else each `capture` asks for one."""
 
     def open(self) -> None:
-        """Make ready.
+        """Make ready, also again after `close`. Takes no longer than the camera's settings say.
 
         Raises:
             CameraNotConnectedError: not now; worth another try.
@@ -46,6 +46,8 @@ class Camera(Protocol):
     def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
         """Put the next image into the place that `reserve` gives; None when none came within `timeout` seconds.
 
+        `reserve` is called once for an image, with its size, and nothing outside of what it gives is written.
+
         Raises:
             ImageError: an image came and cannot become a frame; the next call goes on with the one after it.
             CameraNotConnectedError: the camera is gone; open it again.
@@ -53,4 +55,4 @@ class Camera(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of everything; any number of times."""
+        """Let go of everything, without waiting for it; any number of times, also when never opened."""

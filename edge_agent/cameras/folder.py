@@ -56,7 +56,7 @@ class FolderCamera:
         self._settings = settings
         self._clock = clock
         self._directory = Path(settings.path)
-        self._ready: Deque[Path] = deque()
+        self._ready: Deque[Tuple[str, _State]] = deque()
         self._taken: Dict[str, _State] = {}
         # name: its state, and the monotonic time since when it is so
         self._settling: Dict[str, Tuple[_State, int]] = {}
@@ -68,17 +68,19 @@ class FolderCamera:
 
     def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
         deadline = self._clock.monotonic_ns() + int(timeout * 1e9)
-        while not self._ready:
+        while True:
+            path = self._take()
+            if path is not None:
+                break
             if self._listed and not self._settings.watch:
                 raise EndOfInputError(str(self._directory), "has no more images")
             self._look()
             if self._ready:
-                break
+                continue
             left = (deadline - self._clock.monotonic_ns()) / 1e9
             if left <= 0:
                 return None
             self._clock.sleep(min(left, self._settings.poll_s))
-        path = self._ready.popleft()
         captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
         pixels = decode_image(path, reserve)
         return Captured(source=path.name, captured_at_ns=captured_at_ns, captured_ns=captured_ns, pixels=pixels)
@@ -87,6 +89,16 @@ class FolderCamera:
         self._ready.clear()
         self._settling.clear()
         self._listed = False
+
+    def _take(self) -> Optional[Path]:
+        """The oldest file that is ready and still there."""
+        while self._ready:
+            name, state = self._ready.popleft()
+            path = self._directory / name
+            if path.exists():
+                self._taken[name] = state
+                return path
+        return None
 
     def _look(self) -> None:
         """List the directory and move what is new and settled to the ready queue, oldest first."""
@@ -98,13 +110,12 @@ class FolderCamera:
             if self._taken.get(name) == state:
                 continue
             if self._is_settled(name, state, now):
-                self._taken[name] = state
                 ready.append((state.modified_ns, name))
         for gone in self._taken.keys() - states.keys():
             del self._taken[gone]
         for gone in self._settling.keys() - states.keys():
             del self._settling[gone]
-        self._ready.extend(self._directory / name for _, name in sorted(ready))
+        self._ready.extend((name, states[name]) for _, name in sorted(ready))
 
     def _is_settled(self, name: str, state: _State, now: int) -> bool:
         if not self._settings.watch or self._settings.settle_s == 0:

@@ -6,7 +6,7 @@ from typing import Literal, Optional
 
 import msgspec
 
-from edge_agent.cameras import FolderSettings
+from edge_agent.cameras import CameraSettings
 from edge_agent.config import Settings
 from edge_agent.lane.buffer import Policy
 from edge_agent.triggers import ContinuousSettings, TriggerSettings
@@ -38,7 +38,7 @@ class LaneSettings(Settings, frozen=True):
     """
 
     model: str
-    camera: FolderSettings
+    camera: CameraSettings
     trigger: TriggerSettings = ContinuousSettings()
     policy: Policy = "wait"
     buffer: int = 1

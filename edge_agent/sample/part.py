@@ -69,11 +69,22 @@ def render_part(seed: int, *, defect: Optional[str] = "auto") -> SamplePart:
     return SamplePart(seed=seed, image=image, mask=mask, classes=classes)
 
 
-def part_stream(seed: int) -> Iterator[SamplePart]:
-    """Parts without end, as a line makes them: a fixed sequence for each seed, about 30 % anomalous."""
+def part_stream(seed: int, *, anomalous_share: Optional[float] = None) -> Iterator[SamplePart]:
+    """Parts without end, as a line makes them: a fixed sequence for each seed and share.
+
+    Args:
+        seed: 0 to 2**32 - 1.
+        anomalous_share: how many have one defect, 0..1; None: each part's own seed decides, about 30 % are anomalous.
+    """
     random = texture.generator(seed)
+    names = CLASS_NAMES[1:]
     while True:
-        yield render_part(int(random.randint(0, 2**32, dtype=np.uint32)))
+        part = int(random.randint(0, 2**32, dtype=np.uint32))
+        if anomalous_share is None:
+            yield render_part(part)
+        else:
+            anomalous, which = random.uniform(size=2)
+            yield render_part(part, defect=names[int(which * len(names))] if anomalous < anomalous_share else None)
 
 
 def _wanted(defect: Optional[str], random: np.random.RandomState) -> FrozenSet[str]:

@@ -1,0 +1,28 @@
+"""Every kind of camera: its settings, which a configuration chooses by `type`, and the class that they set up.
+
+A new kind is one more member of `CameraSettings` and one more line of `_CLASSES`. The modules of the kinds import
+their libraries when a camera is opened, so that all of them can be named here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Type, Union
+
+from edge_agent.cameras.base import Camera
+from edge_agent.cameras.folder import FolderCamera, FolderSettings
+from edge_agent.cameras.sample import SampleCamera, SampleSettings
+from edge_agent.clock import Clock
+from edge_agent.config import Settings
+
+#: What `camera` of a lane may hold.
+CameraSettings = Union[FolderSettings, SampleSettings]
+
+_CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
+    FolderSettings: FolderCamera,
+    SampleSettings: SampleCamera,
+}
+
+
+def make_camera(settings: CameraSettings, clock: Clock) -> Camera:
+    """The camera that the settings describe, not opened yet."""
+    return _CLASSES[type(settings)](settings, clock)

@@ -1,0 +1,11 @@
+"""Rigs of every kind of camera, for tests/cameras/test_contract.py. A new kind adds its rig to RIGS."""
+
+from __future__ import annotations
+
+from typing import List, Type
+
+from support.cameras.folder import FolderRig, WatchedFolderRig
+from support.cameras.rig import Rig
+from support.cameras.sample import SampleRig
+
+RIGS: List[Type[Rig]] = [FolderRig, WatchedFolderRig, SampleRig]
