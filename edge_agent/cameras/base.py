@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
 
-from edge_agent.frame import Pixels
+from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 
 #: Called with (height, width), gives the writable RGB888 view (height, width, 3) uint8 to put the image into.
 Reserve = Callable[[int, int], Pixels]
+
+
+def size_problem(width: int, height: int) -> str:
+    """Why an image of this size cannot become a frame; empty when it can."""
+    if MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE:
+        return ""
+    return f"is {width} x {height} pixels; an Edge Agent takes {MIN_SIDE} to {MAX_SIDE} a side"
 
 
 @dataclass(frozen=True)

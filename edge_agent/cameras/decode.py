@@ -8,9 +8,9 @@ from typing import Optional, Tuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from edge_agent.cameras.base import Reserve
+from edge_agent.cameras.base import Reserve, size_problem
 from edge_agent.errors import EdgeAgentError, ImageError
-from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
+from edge_agent.frame import Pixels
 
 #: File name endings taken for images.
 SUFFIXES: Tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -46,13 +46,9 @@ def decode_image(path: Path, reserve: Reserve) -> Pixels:
 
 
 def _check_size(path: Path, size: Tuple[int, int]) -> None:
-    width, height = size
-    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-        raise ImageError(
-            str(path),
-            f"is {width} x {height} pixels; an Edge Agent takes {MIN_SIDE} to {MAX_SIDE} a side",
-            "Crop or scale the image before it is inspected.",
-        )
+    problem = size_problem(*size)
+    if problem:
+        raise ImageError(str(path), problem, "Crop or scale the image before it is inspected.")
 
 
 def _to_rgb(path: Path, image: Image.Image, file_format: Optional[str]) -> Image.Image:

@@ -11,15 +11,17 @@ from typing import Any, Callable, Dict, Type, Union
 from edge_agent.cameras.base import Camera
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
 from edge_agent.cameras.sample import SampleCamera, SampleSettings
+from edge_agent.cameras.video import VideoCamera, VideoSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 
 #: What `camera` of a lane may hold.
-CameraSettings = Union[FolderSettings, SampleSettings]
+CameraSettings = Union[FolderSettings, SampleSettings, VideoSettings]
 
 _CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
     FolderSettings: FolderCamera,
     SampleSettings: SampleCamera,
+    VideoSettings: VideoCamera,
 }
 
 

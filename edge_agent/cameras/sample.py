@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.cameras.base import Captured, Reserve
-from edge_agent.cameras.pace import wait_until
+from edge_agent.cameras.pace import Pace
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
-from edge_agent.errors import EndOfInputError
+from edge_agent.errors import CameraNotConnectedError, EndOfInputError
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 from edge_agent.sample import SamplePart, part_stream
 from edge_agent.sample.part import ANOMALOUS_SHARE
@@ -54,26 +54,28 @@ class SampleSettings(Settings, frozen=True, tag_field="type", tag="sample"):
 class SampleCamera:
     """Each opening begins the sequence anew. A part that is asked for late moves the later ones, none is left out."""
 
+    free_running = False
+
     def __init__(self, settings: SampleSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
         self._parts: Optional[Iterator[SamplePart]] = None
         self._given = 0
-        self._due_ns = 0
+        self._pace = Pace(clock)
 
     def open(self) -> None:
         self._parts = part_stream(self._settings.seed, anomalous_share=self._settings.anomalous_share)
         self._given = 0
-        self._due_ns = self._clock.monotonic_ns()
+        self._pace = Pace(self._clock)
 
     def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
-        if self._parts is None or (self._settings.count and self._given == self._settings.count):
+        if self._parts is None:
+            raise CameraNotConnectedError("sample", "is not open")
+        if self._settings.count and self._given == self._settings.count:
             raise EndOfInputError("sample", "has no more parts")
-        if not wait_until(self._clock, self._due_ns, timeout):
+        if self._settings.rate and not self._pace.wait(int(1e9 / self._settings.rate), timeout):
             return None
         captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-        if self._settings.rate:
-            self._due_ns = max(self._due_ns, captured_ns - self._period_ns()) + self._period_ns()
         part = next(self._parts)
         self._given += 1
         pixels = reserve(self._settings.height, self._settings.width)
@@ -82,9 +84,6 @@ class SampleCamera:
 
     def close(self) -> None:
         self._parts = None
-
-    def _period_ns(self) -> int:
-        return int(1e9 / self._settings.rate)
 
     def _scaled(self, part: SamplePart) -> Pixels:
         if part.image.shape[:2] == (self._settings.height, self._settings.width):

@@ -16,6 +16,7 @@ from edge_agent.errors import (
     EdgeAgentError,
     EndOfInputError,
     ImageError,
+    MissingExtraError,
     SharedMemoryError,
 )
 from edge_agent.frame import Frame
@@ -72,7 +73,8 @@ class CaptureLoop:
                     self._capture_until_gone()
                 except EndOfInputError:
                     return
-                except CameraError as error:
+                # What is not installed is installed by a person, while the other lanes go on.
+                except (CameraError, MissingExtraError) as error:
                     path.watch.failed(error, "silent" if isinstance(error, _SilentError) else "gone")
                     if path.gate is not None:
                         path.gate.miss("camera")

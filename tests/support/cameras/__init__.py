@@ -7,5 +7,6 @@ from typing import List, Type
 from support.cameras.folder import FolderRig, WatchedFolderRig
 from support.cameras.rig import Rig
 from support.cameras.sample import SampleRig
+from support.cameras.video import MjpegRig, RtspRig, VideoFileRig
 
-RIGS: List[Type[Rig]] = [FolderRig, WatchedFolderRig, SampleRig]
+RIGS: List[Type[Rig]] = [FolderRig, WatchedFolderRig, SampleRig, VideoFileRig, RtspRig, MjpegRig]

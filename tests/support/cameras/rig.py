@@ -30,6 +30,11 @@ class Rig:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    @classmethod
+    def missing(cls) -> str:
+        """What this machine lacks for the source; empty: nothing. scripts/test installs it where that can be done."""
+        return ""
+
     def settings(self) -> Dict[str, Any]:
         """The lane's `camera`, as a configuration file would have it."""
         raise NotImplementedError
