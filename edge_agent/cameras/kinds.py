@@ -10,16 +10,18 @@ from typing import Any, Callable, Dict, Type, Union
 
 from edge_agent.cameras.base import Camera
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
+from edge_agent.cameras.gstreamer import GstreamerCamera, GstreamerSettings
 from edge_agent.cameras.sample import SampleCamera, SampleSettings
 from edge_agent.cameras.video import VideoCamera, VideoSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 
 #: What `camera` of a lane may hold.
-CameraSettings = Union[FolderSettings, SampleSettings, VideoSettings]
+CameraSettings = Union[FolderSettings, GstreamerSettings, SampleSettings, VideoSettings]
 
 _CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
     FolderSettings: FolderCamera,
+    GstreamerSettings: GstreamerCamera,
     SampleSettings: SampleCamera,
     VideoSettings: VideoCamera,
 }

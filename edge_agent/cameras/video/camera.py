@@ -1,4 +1,4 @@
-"""A video as a camera. PyAV's calls block and cannot be interrupted, so a thread of their own makes them."""
+"""A video as a camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_agent.cameras.base import Captured, Reserve
 from edge_agent.cameras.pace import Pace
 from edge_agent.cameras.video.settings import VideoSettings
 from edge_agent.cameras.video.stream import Stream
-from edge_agent.cameras.worker import Worker, is_done
+from edge_agent.cameras.worker import Resource, is_done
 from edge_agent.clock import Clock
 from edge_agent.errors import CameraNotConnectedError
 
@@ -33,10 +33,8 @@ class VideoCamera:
         self.free_running = bool(settings.scheme)
         self._settings = settings
         self._clock = clock
-        self._worker: Optional[Worker] = None
-        # The worker of an earlier opening: it may still be in a call.
-        self._former: Optional[Worker] = None
-        self._opening: Future[Stream] = Future()
+        self._video: Resource[Stream] = Resource(settings.name, lambda: Stream(settings, clock), Stream.close)
+        self._stream: Optional[Stream] = None
         self._reading: Optional[Future[_Read]] = None
         self._asked_ns = 0
         # Decoded, and not due yet.
@@ -46,24 +44,15 @@ class VideoCamera:
 
     def open(self) -> None:
         self.close()
-        # A camera that serves one client alone refuses a second connection.
-        if self._former is not None and not self._former.gone(self._settings.read_timeout_s):
-            raise CameraNotConnectedError(self._settings.name, "does not let go of the connection before")
         self._pace, self._shown_s = Pace(self._clock), None
-        self._worker = Worker("video")
-        self._opening = self._worker.begin(lambda: Stream(self._settings, self._clock))
-        if not is_done(self._opening, self._settings.open_timeout_s + _GRACE_S):
-            raise self._silent("did not answer", self._settings.open_timeout_s)
-        self._opening.result()
+        self._stream = self._video.open(self._settings.open_timeout_s + _GRACE_S)
 
     def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
-        if self._worker is None:
-            raise CameraNotConnectedError(self._settings.name, "is not open")
-        stream = self._opening.result()
         deadline_ns = self._clock.monotonic_ns() + int(timeout * 1e9)
         if self._waiting is None:
-            self._waiting = self._read(self._worker, stream, timeout)
-        if self._waiting is None or not self._is_due(stream, self._waiting, deadline_ns):
+            self._waiting = self._read(timeout)
+        stream = self._stream
+        if stream is None or self._waiting is None or not self._is_due(stream, self._waiting, deadline_ns):
             return None
         read, self._waiting = self._waiting, None
         if not self._settings.scheme:
@@ -73,22 +62,18 @@ class VideoCamera:
         return Captured(stream.name(read.frame), read.wall_ns, read.monotonic_ns, pixels)
 
     def close(self) -> None:
-        worker, self._worker = self._worker, None
-        self._reading = self._waiting = None
-        if worker is not None:
-            # The calls that were begun come first: what they open or read is there to be closed then.
-            opening = self._opening
-            worker.begin(lambda: _close(opening))
-            worker.leave()
-            self._former = worker
+        self._reading = self._waiting = self._stream = None
+        self._video.close()
 
-    def _read(self, worker: Worker, stream: Stream, timeout: float) -> Optional[_Read]:
+    def _read(self, timeout: float) -> Optional[_Read]:
         if self._reading is None:
             self._asked_ns = self._clock.monotonic_ns()
-            self._reading = worker.begin(lambda: self._now(stream.read()))
+            self._reading = self._video.begin(lambda stream: self._now(stream.read()))
         if not is_done(self._reading, timeout):
             if self._clock.monotonic_ns() - self._asked_ns > (self._settings.read_timeout_s + _GRACE_S) * 1e9:
-                raise self._silent("gave no frame", self._settings.read_timeout_s)
+                raise CameraNotConnectedError(
+                    self._settings.name, f"gave no frame for {self._settings.read_timeout_s:g} s"
+                )
             return None
         reading, self._reading = self._reading, None
         return reading.result()
@@ -107,11 +92,3 @@ class VideoCamera:
             return False
         self._shown_s = seconds
         return True
-
-    def _silent(self, what: str, seconds: float) -> CameraNotConnectedError:
-        return CameraNotConnectedError(self._settings.name, f"{what} within {seconds:g} s")
-
-
-def _close(opening: Future[Stream]) -> None:
-    if opening.exception() is None:
-        opening.result().close()

@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import List, Type
 
 from support.cameras.folder import FolderRig, WatchedFolderRig
+from support.cameras.gstreamer import LivePipelineRig, PipelineRig
 from support.cameras.rig import Rig
 from support.cameras.sample import SampleRig
 from support.cameras.video import MjpegRig, RtspRig, VideoFileRig
 
-RIGS: List[Type[Rig]] = [FolderRig, WatchedFolderRig, SampleRig, VideoFileRig, RtspRig, MjpegRig]
+RIGS: List[Type[Rig]] = [
+    FolderRig,
+    WatchedFolderRig,
+    SampleRig,
+    VideoFileRig,
+    RtspRig,
+    MjpegRig,
+    PipelineRig,
+    LivePipelineRig,
+]

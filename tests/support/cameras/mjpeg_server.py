@@ -16,7 +16,7 @@ from support.cameras.pattern import NUMBERS, picture
 
 def jpeg(number: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture(number)).save(buffer, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(picture(number)).save(buffer, "JPEG", quality=100, subsampling=0)
     return buffer.getvalue()
 
 

@@ -24,7 +24,7 @@ _PATCH = (slice(30, 60), slice(34, 64))
 _DARKEST, _STEP = 16, 16
 
 # Colour spreads over a few pixels where a codec halves its resolution.
-_SOFT = 4
+_SOFT = 8
 
 
 def picture(number: int) -> Pixels:
