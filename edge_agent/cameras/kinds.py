@@ -12,17 +12,19 @@ from edge_agent.cameras.base import Camera
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
 from edge_agent.cameras.gstreamer import GstreamerCamera, GstreamerSettings
 from edge_agent.cameras.sample import SampleCamera, SampleSettings
+from edge_agent.cameras.v4l2 import V4l2Camera, V4l2Settings
 from edge_agent.cameras.video import VideoCamera, VideoSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 
 #: What `camera` of a lane may hold.
-CameraSettings = Union[FolderSettings, GstreamerSettings, SampleSettings, VideoSettings]
+CameraSettings = Union[FolderSettings, GstreamerSettings, SampleSettings, V4l2Settings, VideoSettings]
 
 _CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
     FolderSettings: FolderCamera,
     GstreamerSettings: GstreamerCamera,
     SampleSettings: SampleCamera,
+    V4l2Settings: V4l2Camera,
     VideoSettings: VideoCamera,
 }
 

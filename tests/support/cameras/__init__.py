@@ -8,6 +8,7 @@ from support.cameras.folder import FolderRig, WatchedFolderRig
 from support.cameras.gstreamer import LivePipelineRig, PipelineRig
 from support.cameras.rig import Rig
 from support.cameras.sample import SampleRig
+from support.cameras.v4l2 import V4l2Rig
 from support.cameras.video import MjpegRig, RtspRig, VideoFileRig
 
 RIGS: List[Type[Rig]] = [
@@ -19,4 +20,5 @@ RIGS: List[Type[Rig]] = [
     MjpegRig,
     PipelineRig,
     LivePipelineRig,
+    V4l2Rig,
 ]
