@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 SCHEMA_VERSION = 1
+
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the only difference are UTC without saying so
+_CAPTURED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 #: Largest published message in bytes: it passes nucleus lite, whose limit was measured at 7,245 to 7,311.
 MAX_MESSAGE_BYTES = 7000
@@ -157,6 +161,19 @@ def _encode(document: Dict[str, Any]) -> bytes:
 
 def _shorten(source: str, characters: int) -> str:
     return source if len(source) <= characters else "\u2026" + source[1 - characters :]
+
+
+def wall_ns_of(captured_at: str) -> int:
+    """Nanoseconds since 1970-01-01 UTC of a message's `captured_at`.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    if not _CAPTURED_AT.fullmatch(captured_at):
+        raise ValueError(f"{captured_at!r} is no time as inspections have it")
+    # fromisoformat of Python 3.8 knows no Z. It is ten times faster than strptime.
+    moment = dt.datetime.fromisoformat(captured_at[:-1])
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
 def _iso(wall_ns: int) -> str:

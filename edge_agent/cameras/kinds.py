@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Type, Union
 from edge_agent.cameras.base import Camera
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
 from edge_agent.cameras.gstreamer import GstreamerCamera, GstreamerSettings
+from edge_agent.cameras.replay import ReplayCamera, ReplaySettings
 from edge_agent.cameras.sample import SampleCamera, SampleSettings
 from edge_agent.cameras.v4l2 import V4l2Camera, V4l2Settings
 from edge_agent.cameras.video import VideoCamera, VideoSettings
@@ -18,11 +19,12 @@ from edge_agent.clock import Clock
 from edge_agent.config import Settings
 
 #: What `camera` of a lane may hold.
-CameraSettings = Union[FolderSettings, GstreamerSettings, SampleSettings, V4l2Settings, VideoSettings]
+CameraSettings = Union[FolderSettings, GstreamerSettings, ReplaySettings, SampleSettings, V4l2Settings, VideoSettings]
 
 _CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
     FolderSettings: FolderCamera,
     GstreamerSettings: GstreamerCamera,
+    ReplaySettings: ReplayCamera,
     SampleSettings: SampleCamera,
     V4l2Settings: V4l2Camera,
     VideoSettings: VideoCamera,

@@ -24,6 +24,7 @@ from support.cameras.live import free_port
 from support.cameras.mjpeg_server import MjpegServer, jpeg
 from support.cameras.pattern import number_in, picture
 from support.cameras.video import RtspRig, write_video
+from support.clocks import Steps
 
 from edge_agent.cameras.redact import redacted
 from edge_agent.cameras.video import VideoCamera, VideoSettings
@@ -273,19 +274,6 @@ def test_a_size_that_no_agent_takes_is_an_error_of_the_camera(make: Callable[...
         container.mux(stream.encode(None))
     with pytest.raises(CameraError, match="62 x 64"):
         play(make(str(tmp_path / "small.mkv")))
-
-
-class Steps(SystemClock):
-    """A clock that does not wait: sleeping moves it on."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def sleep(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
 
 
 @pytest.mark.parametrize(("speed", "period"), [(1.0, 0.05), (4.0, 0.0125), (0.0, 0.0)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.inspection import MAX_MESSAGE_BYTES, Anomaly, Inspection, Timings
+from edge_agent.inspection import MAX_MESSAGE_BYTES, Anomaly, Inspection, Timings, wall_ns_of
 
 INSPECTION = Inspection(
     id="0" * 32,
@@ -77,3 +77,10 @@ def test_the_schema_refuses_a_message_without(inspection_schema: Dict[str, Any],
     del message[field]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(message, inspection_schema)
+
+
+def test_the_time_of_capture_is_read_back_to_the_microsecond() -> None:
+    assert wall_ns_of("2025-12-31T23:59:59.123456Z") == 1_767_225_599_123_456_000
+    for text in ("", "2025-12-31", "2025-12-31T23:59:59Z", "yesterday", "2025-13-31T23:59:59.123456Z"):
+        with pytest.raises(ValueError, match=r"no time|month"):
+            wall_ns_of(text)

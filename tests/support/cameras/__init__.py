@@ -6,6 +6,7 @@ from typing import List, Type
 
 from support.cameras.folder import FolderRig, WatchedFolderRig
 from support.cameras.gstreamer import LivePipelineRig, PipelineRig
+from support.cameras.replay import ManifestRig, ReplayRig
 from support.cameras.rig import Rig
 from support.cameras.sample import SampleRig
 from support.cameras.v4l2 import V4l2Rig
@@ -21,4 +22,6 @@ RIGS: List[Type[Rig]] = [
     PipelineRig,
     LivePipelineRig,
     V4l2Rig,
+    ReplayRig,
+    ManifestRig,
 ]
