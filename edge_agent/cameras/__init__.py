@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from edge_agent.cameras.base import Camera, Captured, Reserve
+from edge_agent.cameras.base import Camera, Captured, CountsTransport, Reserve
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
 from edge_agent.cameras.kinds import CameraSettings, make_camera
 
-__all__ = ["Camera", "CameraSettings", "Captured", "FolderCamera", "FolderSettings", "Reserve", "make_camera"]
+__all__ = [
+    "Camera",
+    "CameraSettings",
+    "Captured",
+    "CountsTransport",
+    "FolderCamera",
+    "FolderSettings",
+    "Reserve",
+    "make_camera",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import Callable, Mapping, Optional, Protocol, runtime_checkable
 
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 
@@ -63,3 +63,11 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Let go of everything, without waiting for it; any number of times, also when never opened."""
+
+
+@runtime_checkable
+class CountsTransport(Protocol):
+    """A camera that knows what its network or bus did, beside the frames that it gave."""
+
+    def counters(self) -> Mapping[str, int]:
+        """Counts by name, since the camera was made; they never fall. Safe from any thread."""

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Type, Union
 
 from edge_agent.cameras.base import Camera
 from edge_agent.cameras.folder import FolderCamera, FolderSettings
+from edge_agent.cameras.genicam import GenicamCamera, GenicamSettings
 from edge_agent.cameras.gstreamer import GstreamerCamera, GstreamerSettings
 from edge_agent.cameras.replay import ReplayCamera, ReplaySettings
 from edge_agent.cameras.sample import SampleCamera, SampleSettings
@@ -19,10 +20,19 @@ from edge_agent.clock import Clock
 from edge_agent.config import Settings
 
 #: What `camera` of a lane may hold.
-CameraSettings = Union[FolderSettings, GstreamerSettings, ReplaySettings, SampleSettings, V4l2Settings, VideoSettings]
+CameraSettings = Union[
+    FolderSettings,
+    GenicamSettings,
+    GstreamerSettings,
+    ReplaySettings,
+    SampleSettings,
+    V4l2Settings,
+    VideoSettings,
+]
 
 _CLASSES: Dict[Type[Settings], Callable[[Any, Clock], Camera]] = {
     FolderSettings: FolderCamera,
+    GenicamSettings: GenicamCamera,
     GstreamerSettings: GstreamerCamera,
     ReplaySettings: ReplayCamera,
     SampleSettings: SampleCamera,

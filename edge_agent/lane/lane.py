@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from edge_agent.cameras import Camera
+from edge_agent.cameras import Camera, CountsTransport
 from edge_agent.clock import Clock
 from edge_agent.detector import EdgeAgentClient, ModelSession
 from edge_agent.errors import TriggerError
@@ -52,6 +52,7 @@ class Lane:
 
     def __init__(self, name: str, camera: Camera, settings: LaneSettings, context: LaneContext) -> None:
         self.name = name
+        self._camera = camera
         self.accounting = context.spool.accounting(name)
         self._faulty = threading.Event()
         self._stop = threading.Event()
@@ -118,7 +119,7 @@ class Lane:
             self._gate.listen(listener)
 
     def status(self) -> Dict[str, Any]:
-        """State of the camera, frames that wait, and the books of the triggers."""
+        """State of the camera, frames that wait, the books of the triggers, and what the camera's transport lost."""
         status: Dict[str, Any] = {
             "model": self._settings.model,
             "camera": self._watch.state(),
@@ -128,6 +129,8 @@ class Lane:
         }
         if self._gate is not None:
             status["triggers"] = self._gate.snapshot().as_dict()
+        if isinstance(self._camera, CountsTransport):
+            status["transport"] = dict(self._camera.counters())
         return status
 
     def stop(self) -> None:

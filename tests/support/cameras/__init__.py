@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List, Type
 
 from support.cameras.folder import FolderRig, WatchedFolderRig
+from support.cameras.genicam import AravisFakeRig, GenicamRig
 from support.cameras.gstreamer import LivePipelineRig, PipelineRig
 from support.cameras.replay import ManifestRig, ReplayRig
 from support.cameras.rig import Rig
@@ -24,4 +25,6 @@ RIGS: List[Type[Rig]] = [
     V4l2Rig,
     ReplayRig,
     ManifestRig,
+    GenicamRig,
+    AravisFakeRig,
 ]
