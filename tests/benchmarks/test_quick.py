@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+from support import gige
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -78,3 +79,14 @@ def test_glue() -> None:
         assert figures["glue_ms"]["ours"][size] > 0
         assert figures["glue_ratio"][size] > 0
     assert figures["p99_over_p50"] >= 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(bool(gige.missing_fake()), reason=gige.missing_fake())
+def test_cameras() -> None:
+    with gige.reserved_for_the_fake():
+        figures = _quick("cameras")["gige"]
+    assert figures["frames_per_s"] > 0
+    assert figures["lost"] >= 0
+    assert figures["ratio"] > 0
+    assert set(figures["plain_socket"]) == {"frames_per_s", "lost"}

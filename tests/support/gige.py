@@ -34,9 +34,17 @@ _PATIENCE_S = 60
 _numbers = itertools.count()
 
 
+def missing_aravis() -> str:
+    return "" if HAS_ARAVIS else "Aravis (Debian package: libaravis-0.8-0)"
+
+
+def missing_fake() -> str:
+    return missing_aravis() or ("" if FAKE_CAMERA else "the fake camera of Aravis (Debian package: aravis-tools)")
+
+
 def skip_without_aravis() -> None:
     if not HAS_ARAVIS:
-        pytest.skip("Aravis is not installed (Debian package: libaravis-0.8-0)")
+        pytest.skip(f"needs {missing_aravis()}")
 
 
 def free_address() -> str:
@@ -60,16 +68,11 @@ class FakeCamera:
     """The fake camera of Aravis: a process that is really killed."""
 
     def __init__(self) -> None:
-        skip_without_aravis()
-        if FAKE_CAMERA is None:
-            pytest.skip("the fake camera is not installed (Debian package: aravis-tools)")
         self._resources = contextlib.ExitStack()
 
     def start(self) -> None:
         assert FAKE_CAMERA is not None
-        lock = self._resources.enter_context(_LOCK.open("w"))
-        _wait(lambda: _locked(lock.fileno()), "another test run keeps the fake camera's address")
-        _wait(_address_is_free, f"{FAKE_ADDRESS}:{PORT} is taken")
+        self._resources.enter_context(reserved_for_the_fake())
         process = subprocess.Popen([FAKE_CAMERA, "-i", "lo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._resources.callback(process.wait)
         self._resources.callback(process.kill)
@@ -80,13 +83,12 @@ class FakeCamera:
 
 
 @contextlib.contextmanager
-def fake_camera() -> Iterator[FakeCamera]:
-    camera = FakeCamera()
-    try:
-        camera.start()
-        yield camera
-    finally:
-        camera.stop()
+def reserved_for_the_fake() -> Iterator[None]:
+    """Its address, kept for a program that starts it itself."""
+    with _LOCK.open("w") as lock:
+        _wait(lambda: _locked(lock.fileno()), "another test run keeps the fake camera's address")
+        _wait(_address_is_free, f"{FAKE_ADDRESS}:{PORT} is taken")
+        yield
 
 
 def _locked(descriptor: int) -> bool:

@@ -14,8 +14,12 @@ from edge_agent.cameras.genicam.device import Device
 from edge_agent.cameras.genicam.pixels import Bytes
 from edge_agent.cameras.genicam.settings import NetworkSettings
 
-# ArvGvStreamSocketBuffer: as large as an image, as far as the kernel allows (net.core.rmem_max).
-_SOCKET_BUFFER_AUTO = 1
+# ArvGvStreamSocketBuffer: a size that we give.
+_SOCKET_BUFFER_FIXED = 0
+
+# Images that the kernel may hold back for us, as far as it allows (net.core.rmem_max). One is too few: the kernel
+# counts what a packet takes, which is more than what is in it.
+_SOCKET_BUFFER_IMAGES = 4
 
 # ArvBufferStatus; the rest are faults.
 _SUCCESS, _CLEARED, _ABORTED = 0, 1, 7
@@ -79,13 +83,14 @@ class Stream:
 
     def __init__(self, device: Device, buffers: int, network: NetworkSettings) -> None:
         self._aravis = aravis()
+        size = device.payload()
         self._stream = device.create_stream()
         self._counters = {**_COUNTERS, **(_PACKET_COUNTERS if device.is_gige else {})}
         if device.is_gige:
             self._aravis.set_property(self._stream, "packet-resend", int(network.resend))
             self._aravis.set_property(self._stream, "frame-retention", network.frame_retention_ms * 1000)
-            self._aravis.set_property(self._stream, "socket-buffer", _SOCKET_BUFFER_AUTO)
-        size = device.payload()
+            self._aravis.set_property(self._stream, "socket-buffer", _SOCKET_BUFFER_FIXED)
+            self._aravis.set_property(self._stream, "socket-buffer-size", _SOCKET_BUFFER_IMAGES * size)
         for _ in range(buffers):
             self.give_back(self._aravis.call("arv_buffer_new_allocate", size))
 
