@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Mapping, Optional, Protocol, runtime_checkable
+from typing import Any, Callable, Mapping, Optional, Protocol, runtime_checkable
 
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 
@@ -71,3 +71,11 @@ class CountsTransport(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """Counts by name, since the camera was made; they never fall. Safe from any thread."""
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A camera that can say more of itself than its frames show."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What it is and how it is set, by name, as JSON could hold it; while it is open."""

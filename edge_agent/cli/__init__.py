@@ -20,6 +20,8 @@ _VERBS: Dict[str, str] = {
     "serve": "edge_agent.cli.serve:serve",
     "models": "edge_agent.cli.models:models",
     "detect": "edge_agent.cli.detect:detect",
+    "cameras": "edge_agent.cli.cameras:cameras",
+    "camera-simulator": "edge_agent.cli.camera_simulator:camera_simulator",
     "train": "edge_agent.cli.train:train",
     "package": "edge_agent.cli.package:package",
     "spool": "edge_agent.cli.spool:spool",

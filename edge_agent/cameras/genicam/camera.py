@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from edge_agent.cameras.base import Captured, Reserve
 from edge_agent.cameras.genicam.device import Device
@@ -107,6 +107,12 @@ class GenicamCamera:
             counted = {"frames_missed": self._missed, "frames_incomplete": self._incomplete}
             names = self._earlier.keys() | self._present.keys()
             return {**counted, **{name: self._earlier[name] + self._present.get(name, 0) for name in sorted(names)}}
+
+    def describe(self) -> Dict[str, Any]:
+        """Vendor, model, serial number, formats, sensor, region, rate and, of a GigE Vision camera, packet size."""
+        if self._device is None:
+            raise CameraNotConnectedError(self._subject, "is not open")
+        return self._device.describe()
 
     def _set_up(self, device: Device) -> None:
         settings = self._settings

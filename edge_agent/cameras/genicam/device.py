@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctypes import byref, c_double, c_int, c_uint, create_string_buffer
-from typing import Any, Tuple
+from typing import Any, Dict, List, Tuple
 
 from edge_agent.cameras.genicam.aravis import AravisError, aravis
 from edge_agent.errors import CameraError, CameraNotConnectedError
@@ -44,13 +44,21 @@ class Device:
             self._aravis.unref(self._camera)
             self._camera = 0
 
-    def describe(self) -> Tuple[str, str, str]:
-        """Vendor, model, serial number."""
-        return (
-            self._call("arv_camera_get_vendor_name") or "",
-            self._call("arv_camera_get_model_name") or "",
-            self._call("arv_camera_get_device_serial_number") or "",
-        )
+    def describe(self) -> Dict[str, Any]:
+        """What it is and how it is set."""
+        sensor = [c_int(), c_int()]
+        self._call("arv_camera_get_sensor_size", *map(byref, sensor))
+        described = {
+            "vendor": self._call("arv_camera_get_vendor_name"),
+            "model": self._call("arv_camera_get_model_name"),
+            "serial": self._call("arv_camera_get_device_serial_number"),
+            "sensor": [side.value for side in sensor],
+            "region": dict(zip(("x", "y", "width", "height"), self.region())),
+            "pixel_format": self._call("arv_camera_get_pixel_format_as_string"),
+            "pixel_formats": self.pixel_formats(),
+            "frame_rate": self.frame_rate(),
+        }
+        return {**described, "packet_size": self.packet_size()} if self.is_gige else described
 
     def is_controlled(self) -> bool:
         """Whether the camera still answers to us, and to us alone.
@@ -67,10 +75,14 @@ class Device:
             return False
         return True
 
-    def set_pixel_format(self, name: str) -> None:
+    def pixel_formats(self) -> List[str]:
+        """What it can send, by the names of the PFNC."""
         count = c_uint()
         array = self._call("arv_camera_dup_available_pixel_formats_as_strings", byref(count))
-        offered = self._aravis.texts(array, count.value)
+        return self._aravis.texts(array, count.value)
+
+    def set_pixel_format(self, name: str) -> None:
+        offered = self.pixel_formats()
         if name not in offered:
             self._refuse("pixel_format", f"the camera has no {name}", f"It has {', '.join(offered)}.")
         self._call("arv_camera_set_pixel_format_from_string", name)
@@ -109,9 +121,6 @@ class Device:
         """Images a second in free run; 0 where the camera does not say."""
         available = self._call("arv_camera_is_frame_rate_available")
         return float(self._call("arv_camera_get_frame_rate")) if available else 0.0
-
-    def pixel_format(self) -> str:
-        return str(self._call("arv_camera_get_pixel_format_as_string"))
 
     def run_free(self) -> None:
         """Take images without a trigger, without end."""

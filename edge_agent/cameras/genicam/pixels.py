@@ -16,9 +16,9 @@ from typing import Callable, Dict, NamedTuple, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.cameras.base import Reserve
+from edge_agent.cameras.base import Reserve, size_problem
 from edge_agent.errors import ImageError, MissingExtraError
-from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
+from edge_agent.frame import Pixels
 
 Bytes = npt.NDArray[np.uint8]
 _Unpack = Callable[[Bytes], Bytes]
@@ -68,12 +68,9 @@ def decode(
     if known is None:
         names = ", ".join(sorted(f.name for f in FORMATS.values()))
         raise ImageError(name, f"has the pixel format 0x{pixel_format:08x}, which is not known", f"Set one of {names}.")
-    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-        raise ImageError(
-            name,
-            f"is {width} x {height} pixels; an Edge Agent takes {MIN_SIDE} to {MAX_SIDE} a side",
-            "Set the camera's `region`.",
-        )
+    problem = size_problem(width, height)
+    if problem:
+        raise ImageError(name, problem, "Set the camera's `region`.")
     if width % known.group:
         raise ImageError(name, f"has rows of {width} pixels, not of whole bytes in {known.name}", "Set its `region`.")
     row_bytes = known.row_bytes(width)

@@ -20,8 +20,11 @@ class GenicamRig(Rig):
     name = "genicam"
     can_be_silent = True
 
+    @classmethod
+    def missing(cls) -> str:
+        return gige.missing_aravis()
+
     def __init__(self, directory: Path) -> None:
-        gige.skip_without_aravis()
         super().__init__(directory)
         self._address = gige.free_address()
         self._camera: Optional[SimulatedCamera] = None
@@ -72,6 +75,10 @@ class AravisFakeRig(Rig):
     """The fake camera of Aravis: its image is a ramp, one value further from image to image."""
 
     name = "genicam, Aravis' fake"
+
+    @classmethod
+    def missing(cls) -> str:
+        return gige.missing_fake()
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
