@@ -24,6 +24,9 @@ from edge_agent.gige_simulator import SimulatedCamera
 
 WIDTH, HEIGHT = 128, 96
 
+# Aravis asks again for a quarter of an image's packets at most; with this, one image in 100,000 loses more.
+_LOSS = 0.02
+
 # Without trials of packet sizes a camera is open at once.
 _NETWORK = {"packet_size": 1400}
 
@@ -246,7 +249,7 @@ def test_lost_packets_are_asked_for_again_and_no_image_is_lost(
 ) -> None:
     network = {"packet_size": 576, "frame_retention_ms": 5000, **way}
     camera = opened(frame_rate=20, network=network)
-    simulator.set_loss(0.05)
+    simulator.set_loss(_LOSS)
     values = [value(capture(camera)) for _ in range(20)]
     simulator.set_loss(0)
     assert values == [value(Captured("", 0, 0, grey)) for grey in GREYS]
@@ -285,15 +288,14 @@ def test_images_that_nobody_takes_are_underruns(
     opened: Callable[..., GenicamCamera], simulator: SimulatedCamera
 ) -> None:
     camera = opened(frame_rate=100, buffers=2)
-    deadline = time.monotonic() + 20
-    while simulator.counters()["images"] < 10:
+    deadline = time.monotonic() + 60
+    while not (camera.counters()["underruns"] and camera.counters()["frames_missed"]):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
-    for _ in range(3):
-        capture(camera)
-    counted = camera.counters()
-    assert counted["underruns"] > 0
-    assert counted["frames_missed"] > 0
+        reached = simulator.counters()["images"] + 10
+        while simulator.counters()["images"] < reached:
+            time.sleep(0.01)
+        for _ in range(3):
+            capture(camera)
 
 
 def test_counters_go_on_over_openings_and_are_read_from_any_thread(
@@ -311,14 +313,15 @@ def test_counters_go_on_over_openings_and_are_read_from_any_thread(
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    simulator.set_loss(0.1)
+    simulator.set_loss(_LOSS)
     for _ in range(3):
-        for _ in range(4):
+        before = camera.counters().get("packets_resent", 0)
+        while camera.counters()["packets_resent"] == before:
             capture(camera)
-        before = camera.counters()["packets_resent"]
+        reached = camera.counters()["packets_resent"]
         camera.close()
         camera.open()
-        assert camera.counters()["packets_resent"] >= before > 0
+        assert camera.counters()["packets_resent"] >= reached
     done.set()
     watcher.join()
     assert readings == sorted(readings)

@@ -19,7 +19,7 @@ from edge_agent.errors import CameraError, CameraNotConnectedError, ImageError
 _ASK_AFTER_S = 1.0
 
 # How long `close` waits for a camera to let go.
-_RELEASE_S = 0.5
+_RELEASE_S = 2.0
 
 # An image cannot have waited longer than this: the wall clock was set meanwhile.
 _MAX_AGE_NS = 10_000_000_000
@@ -56,6 +56,7 @@ class GenicamCamera:
                 raise CameraNotConnectedError(self._subject, "another program controls it", "Close that one.")
             self._set_up(self._device)
             self._stream = Stream(self._device, self._settings.buffers, self._settings.network)
+            self._count_transport(self._stream)
             self._device.start()
         except CameraError:
             self.close()
@@ -89,10 +90,12 @@ class GenicamCamera:
             self._present = {}
         if device is None:
             return
-        # A camera that is there lets go within milliseconds, for one that is gone Aravis waits up to 13 s.
+        # For a camera that is gone Aravis waits up to 13 s. One that is there lets go within milliseconds, and is waited
+        # for: until then nobody else can open it.
+        is_gone = device.is_gige and not device.is_controlled()
         releasing = threading.Thread(target=_release, args=(device, stream), name="genicam-release", daemon=True)
         releasing.start()
-        releasing.join(_RELEASE_S)
+        releasing.join(0 if is_gone else _RELEASE_S)
 
     def counters(self) -> Dict[str, int]:
         """What the transport did since the camera was made, over all its openings. Safe from any thread.
