@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.inspections import make_entry
 from benchmarks.machine import pss_mb
-from benchmarks.workload import percentile, render_frames
+from benchmarks.workload import SIZES, percentile, render_frames
 from edge_agent import sample
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
@@ -137,7 +137,7 @@ def _drain(scratch: Path, mode: str, server: str, *, backlog: int, normal_s: flo
     clock = SystemClock()
     spool = _WatchedSpool(scratch / f"spool-{mode}")
     spool.start()
-    camera = _LiveCamera(render_frames("vga"))
+    camera = _LiveCamera(render_frames(SIZES["vga"]))
     settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"), deadline_s=30.0)
     context = LaneContext(socket=server, spool=spool, clock=clock, thing="benchmark", run="0" * 32)
     lane = Lane(_LIVE_CAMERA, camera, settings, context)

@@ -30,6 +30,15 @@ _ERRORS, _FATAL = 3, 4
 _log = logging.getLogger(__name__)
 
 
+class _Session(onnxruntime.InferenceSession):  # type: ignore[misc] # it has no types
+    """One that raises where a provider fails, on loading and on running, instead of printing it and taking another.
+
+    Newer releases have an argument for that; those for Python 3.8 look at this attribute alone.
+    """
+
+    _enable_fallback = property(lambda _self: False, lambda _self, _wanted: None)
+
+
 class OpenSession(NamedTuple):
     session: Any
     backend: str  # for people to read
@@ -138,8 +147,7 @@ def _load(
     ]
     try:
         with _quiet():
-            # Its own fall-back prints to stdout and leaves open what runs.
-            session = onnxruntime.InferenceSession(str(artifact), settings, providers=wanted, enable_fallback=0)
+            session = _Session(str(artifact), settings, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise _UnusableError(
             f"does not load{_on(first)} ({_library_problem(first) or first_line(error)})",

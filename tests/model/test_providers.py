@@ -130,10 +130,10 @@ def test_a_provider_on_which_the_first_run_fails_is_passed_over(tmp_path, monkey
     """As one does whose device has too little memory: the session is there, and its first run fails."""
     path = make_package(tmp_path / "bolts")
     pretend(monkeypatch, ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
-    real = onnx_session.onnxruntime.InferenceSession
+    real = onnx_session._Session
 
     class OutOfMemory:
-        def __init__(self, model: str, settings: Any, *, providers: List[Any], enable_fallback: int) -> None:
+        def __init__(self, model: str, settings: Any, *, providers: List[Any]) -> None:
             self._names = [name for name, _ in providers]
             self._session = real(model, settings, providers=["CPUExecutionProvider"])
 
@@ -148,7 +148,7 @@ def test_a_provider_on_which_the_first_run_fails_is_passed_over(tmp_path, monkey
                 raise RuntimeError("Failed to allocate memory\nand more")
             return self._session.run(*arguments)
 
-    monkeypatch.setattr(onnx_session.onnxruntime, "InferenceSession", OutOfMemory)
+    monkeypatch.setattr(onnx_session, "_Session", OutOfMemory)
     load(path)
     [record] = caplog.records
     assert record.getMessage() == (
