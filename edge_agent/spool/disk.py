@@ -143,7 +143,7 @@ class Disk:
             make_directory(self._directory)
         self._take_lock()
         try:
-            opened = open_spool(self._directory, self._settings.bytes, self._ledger.marks.floor)
+            opened = open_spool(self._directory, self._settings.bytes, self._ledger.marks)
         except BaseException:
             self._let_go()
             raise

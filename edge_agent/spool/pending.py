@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import Deque, List
@@ -65,9 +66,17 @@ class Pending:
         return self._expire()
 
     def batch(self, count: int) -> List[Waiting]:
-        """The first `count`, which stay until `written` or `not_written`."""
-        self.committing = min(count, len(self._queue))
-        return [self._queue[index] for index in range(self.committing)]
+        """The first ones, at most `count`, which stay until `written` or `not_written`."""
+        batch: List[Waiting] = []
+        # While they are being written they cannot expire: most of the room is for what can.
+        room = self._capacity // 4
+        for item in itertools.islice(self._queue, count):
+            batch.append(item)
+            room -= len(item.entry.body)
+            if room <= 0:
+                break
+        self.committing = len(batch)
+        return batch
 
     def written(self) -> None:
         for _ in range(self.committing):

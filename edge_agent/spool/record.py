@@ -16,8 +16,8 @@ import json
 import struct
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 _PREFIX = b"\x9dE"
 _INSPECTION = _PREFIX + b"I\x01"
@@ -39,8 +39,7 @@ def frame_size(lane: str, body: bytes) -> int:
     return _HEAD.size + _FIELDS.size + len(lane) + len(body)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One inspection on disk. Ids go up by one with each, over all lanes, and are never used twice."""
 
     id: int
@@ -76,6 +75,15 @@ class Marks:
 
     def encode(self) -> bytes:
         return _frame(_MARKS, _json(vars(self)))
+
+    def newest(self, other: Marks) -> Marks:
+        """The newer of the two, with the higher floor."""
+        newer = max(self, other, key=lambda marks: marks.version)
+        return replace(newer, floor=max(self.floor, other.floor))
+
+    def highest(self) -> int:
+        """Ids up to it mean something here already, also where no such inspection is left."""
+        return max(self.floor, self.taken, self.evicted, self.evicted_normal)
 
     def settled(self, record: Record) -> bool:
         """Whether the record is an old copy of one that was delivered or expired."""

@@ -84,13 +84,13 @@ def files_of(generation: Path) -> List[Path]:
     return [generation / name for name in (FILE_NAME, LOG_NAME, _KEPT_LOG_NAME)]
 
 
-def open_spool(directory: Path, max_bytes: int, floor: int = 0) -> Opened:
+def open_spool(directory: Path, max_bytes: int, known: Marks = Marks()) -> Opened:  # noqa: B008 - immutable
     """Open the newest generation, made where there is none, recovered where it is damaged.
 
     Args:
         directory: the spool's, which exists.
         max_bytes: of the database file.
-        floor: ids up to it are settled, whatever the marks on disk say.
+        known: marks of this run, where it had the spool open before; those on disk may be older.
 
     Raises:
         SpoolFullError, SpoolUnavailableError: of the disk; nothing was lost by trying.
@@ -103,7 +103,7 @@ def open_spool(directory: Path, max_bytes: int, floor: int = 0) -> Opened:
         with mapped(directory):
             number, generation = _numbered(directory, _GENERATION)[-1]
         try:
-            opened = _open_sound(generation, max_bytes, floor)
+            opened = _open_sound(generation, max_bytes, known)
         except SpoolDamagedError as error:
             aside = _recover(directory, number, error)
         else:
@@ -124,7 +124,7 @@ def _tidy(directory: Path) -> bool:
     return bool(generations)
 
 
-def _open_sound(generation: Path, max_bytes: int, floor: int) -> Opened:
+def _open_sound(generation: Path, max_bytes: int, known: Marks) -> Opened:
     """Open and check; SpoolDamagedError when anything in the database is not as it was written."""
     log = _keep_log(generation)
     store = Store(generation, max_bytes)
@@ -137,7 +137,9 @@ def _open_sound(generation: Path, max_bytes: int, floor: int) -> Opened:
             with mapped(damaged):
                 damaged.write_bytes(log)
             _log.error("spool: %s is damaged; it is kept as %s", generation / LOG_NAME, damaged)
-        marks = replace(marks, floor=max(floor, marks.floor))
+        marks = marks.newest(known)
+        # An id that was used before would be taken for an inspection that is settled.
+        store.last_id = max(store.last_id, marks.highest())
         waiting, sequences = store.verify(marks.floor)
         for record in _behind_the_log(store, log, marks):
             waiting[record.lane] += 1
@@ -169,7 +171,7 @@ def _newer_states(log: bytes, marks: Marks, books: Dict[str, Book]) -> Marks:
     """Bring the books up to what a damaged log says, so that what is lost with it is counted; gives its marks."""
     for _, frame in scan(log):
         if isinstance(frame, Marks):
-            marks = max(marks, frame, key=lambda one: one.version)
+            marks = marks.newest(frame)
         elif isinstance(frame, Book) and frame.version > books.get(frame.lane, Book("")).version:
             books[frame.lane] = frame
     return marks

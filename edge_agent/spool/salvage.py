@@ -54,7 +54,7 @@ class Salvage:
                     self._places.append(base + offset)
                     self._sources.append(source)
                 elif isinstance(frame, Marks):
-                    self.marks = max(self.marks, frame, key=lambda marks: marks.version)
+                    self.marks = self.marks.newest(frame)
                 elif frame.version >= self.books.get(frame.lane, frame).version:
                     self.books[frame.lane] = frame
 

@@ -88,6 +88,7 @@ def _decode(value: Any) -> Optional[Frame]:
 
 
 def _spool_error(path: Path, text: str, *, passing: bool = False) -> SpoolError:
+    text = " ".join(text.split())  # of a damaged file SQLite writes several lines
     if "is full" in text or "No space left" in text or "quota exceeded" in text:
         return SpoolFullError(str(path), f"the disk has no room ({text})", "Free some.")
     if passing or any(words in text for words in _PASSING):
@@ -164,9 +165,11 @@ class Store:
     def _verify(self, floor: int) -> Tuple[Counter[str], Counter[str]]:
         execute = self._connection.execute
         identity = tuple(execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if identity != (_APPLICATION_ID, _SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"application and version are {identity}")
         found = execute("PRAGMA quick_check(1)").fetchone()
-        if identity != (_APPLICATION_ID, _SCHEMA_VERSION) or found != ("ok",):
-            raise sqlite3.DatabaseError(f"{found[0] if found else 'no answer'}; made as {identity}")
+        if found != ("ok",):
+            raise sqlite3.DatabaseError(found[0] if found else "no answer to quick_check")
         self.books()
         waiting: Counter[str] = Counter()
         sequences: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from support.spools import deliver, open_spool, put
 
 from edge_agent.errors import SpoolDamagedError
 from edge_agent.spool.record import Record, scan
+from edge_agent.spool.settings import MIN_BYTES
 
 _COUNT = 200
 _PAGE = 8_192
@@ -232,6 +233,37 @@ def test_damage_at_work_is_met_recovered_from_and_counted(directory: Path) -> No
     expired = [books.snapshot().expired for books in spool.accountings().values()]
     assert expired == [{"damaged": 1}, {"damaged": 1}]
     assert all(books.snapshot().balanced() for books in spool.accountings().values())
+    spool.close(5.0)
+
+
+def test_what_nothing_is_left_of_takes_no_new_inspection_with_it(directory: Path) -> None:
+    from edge_agent.spool.record import Marks
+    from edge_agent.spool.recovery import open_spool as open_files
+
+    directory.mkdir()
+    # Ids up to these were used in this run; the files that knew of it are gone.
+    opened = open_files(directory, 1 << 30, Marks(version=7, floor=100, taken=120, evicted=90, evicted_normal=150))
+    assert opened.store.last_id == 150
+    assert opened.marks.floor == 100
+    opened.store.close()
+
+
+@pytest.mark.parametrize("policy", ["keep_newest", "keep_anomalies"])
+def test_what_a_policy_expired_does_not_come_back_with_a_recovery(directory: Path, policy: str) -> None:
+    count = 2_500
+    spool = open_spool(directory, bytes=MIN_BYTES, policy=policy)
+    for number in range(count):
+        put(spool, number, anomalous=number % 5 == 0)
+    spool.flush(30.0)
+    books = spool.accounting("line-1").snapshot()
+    assert books.expired["overflow"] > 500
+    spool.close(5.0)
+    _write(_database(directory), 0, bytes(100))
+    spool = open_spool(directory, bytes=2 * MIN_BYTES, policy=policy)
+    after = spool.accounting("line-1").snapshot()
+    assert spool.status()["recovered_files"] == 1
+    assert (after.carried, after.expired) == (books.spooled, {})
+    assert len(deliver(spool)) == books.spooled
     spool.close(5.0)
 
 
