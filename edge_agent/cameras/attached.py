@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, get_args
 
 from edge_agent.cameras.genicam import discover
 from edge_agent.cameras.genicam.aravis import aravis
+from edge_agent.cameras.gstreamer.library import gstreamer
 from edge_agent.cameras.kinds import CameraSettings
 from edge_agent.errors import CameraError, EdgeAgentError, MissingExtraError
 
@@ -86,16 +87,21 @@ def _needs(module: str, package: str, extra: str) -> Callable[[], Optional[EdgeA
     return lambda: None if importlib.util.find_spec(module) else MissingExtraError(package, extra)
 
 
-def _genicam_needs() -> Optional[EdgeAgentError]:
+def _loads(library: Callable[[], object]) -> Optional[EdgeAgentError]:
     try:
-        aravis()
+        library()
     except CameraError as error:
         return error
-    return _needs("cv2", "opencv-python-headless", "genicam")()
+    return None
+
+
+def _genicam_needs() -> Optional[EdgeAgentError]:
+    return _loads(aravis) or _needs("cv2", "opencv-python-headless", "genicam")()
 
 
 _NEEDS: Dict[str, Callable[[], Optional[EdgeAgentError]]] = {
     "genicam": _genicam_needs,
+    "gstreamer": lambda: _loads(gstreamer),
     "v4l2": _needs("cv2", "opencv-python-headless", "v4l2"),
     "video": _needs("av", "av", "video"),
 }

@@ -11,10 +11,10 @@ from edge_agent.cameras.redact import redacted
 from edge_agent.config import convert
 
 _STREAM = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
-_DEVICE = re.compile(r"/dev/video\d+")
+_DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 
 # Words of ours that begin with the kind: the key that what follows the colon is for.
-_OWN = {"genicam": "device", "sample": "seed"}
+_OWN = {"genicam": "device", "gstreamer": "pipeline", "replay": "path", "sample": "seed"}
 
 #: What a word may be, for the help of a command.
 FORMS = (
@@ -25,7 +25,8 @@ FORMS = (
 def settings_for(target: str) -> CameraSettings:
     """The settings that the word means; all else as it is by default.
 
-    `genicam:WORD` is a GenICam camera whatever WORD looks like; `sample:NUMBER` is another sequence of parts.
+    A kind and a colon before the word choose the kind: `genicam:WORD`, `gstreamer:PIPELINE`, `replay:DIRECTORY`,
+    `sample:SEED`.
 
     Raises:
         ConfigError: settings that the kind of camera refuses.

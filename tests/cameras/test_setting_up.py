@@ -13,10 +13,13 @@ from edge_agent.cameras import attached as attached_module
 from edge_agent.cameras.attached import attached, kinds
 from edge_agent.cameras.folder import FolderSettings
 from edge_agent.cameras.genicam import Found, GenicamSettings
+from edge_agent.cameras.gstreamer import GstreamerSettings
 from edge_agent.cameras.look import look
+from edge_agent.cameras.replay import ReplaySettings
 from edge_agent.cameras.sample import SampleSettings
 from edge_agent.cameras.statistics import frame_statistics
 from edge_agent.cameras.targets import settings_for
+from edge_agent.cameras.v4l2 import V4l2Settings
 from edge_agent.cameras.video import VideoSettings
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError, CameraNotConnectedError, EndOfInputError, ImageError, MissingExtraError
@@ -35,6 +38,10 @@ from edge_agent.errors import CameraError, CameraNotConnectedError, EndOfInputEr
         ("left camera", GenicamSettings, {"device": "left camera"}),
         ("genicam:sample", GenicamSettings, {"device": "sample"}),
         ("genicam:", GenicamSettings, {"device": ""}),
+        ("/dev/video3", V4l2Settings, {"device": "/dev/video3"}),
+        ("/dev/v4l/by-id/usb-left", V4l2Settings, {"device": "/dev/v4l/by-id/usb-left"}),
+        ("gstreamer:videotestsrc ! queue", GstreamerSettings, {"pipeline": "videotestsrc ! queue"}),
+        ("replay:/recordings", ReplaySettings, {"path": "/recordings"}),
     ],
 )
 def test_a_word_means_a_camera(target: str, kind: type, values: Dict[str, Any]) -> None:

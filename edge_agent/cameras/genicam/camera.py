@@ -142,7 +142,8 @@ class GenicamCamera:
             device.run_free()
             return
         device.wait_for_trigger(trigger.source if trigger.mode == "line" else "Software")
-        if trigger.activation:
+        # Aravis has set the rising edge, also where a camera has no choice.
+        if trigger.activation != "RisingEdge":
             device.set_feature("TriggerActivation", trigger.activation)
         if trigger.delay_us is not None:
             device.set_trigger_delay_us(trigger.delay_us)

@@ -11,7 +11,12 @@ from edge_agent.frame import MAX_SIDE, MIN_SIDE
 
 
 class RegionSettings(Settings, frozen=True):
-    """The part of the sensor that is sent, in pixels."""
+    """The part of the sensor that is sent.
+
+    Attributes:
+        width, height: pixels.
+        x, y: pixels of its upper left corner from that of the sensor.
+    """
 
     width: int
     height: int
@@ -31,14 +36,14 @@ class TriggerSettings(Settings, frozen=True):
     Attributes:
         mode: `free` (it goes by itself), `software` (each capture asks for one), `line` (an input of the camera).
         source: the input, as the camera names it.
-        activation: the edge or level of the input, as the camera names it; empty: as Aravis sets it (rising edge).
+        activation: the edge or level of the input, as the camera names it.
         delay_us: microseconds from the trigger to the exposure.
         timeout_s: how long an image that was asked for may take.
     """
 
     mode: Literal["free", "software", "line"] = "free"
     source: str = "Line1"
-    activation: Literal["", "RisingEdge", "FallingEdge", "AnyEdge", "LevelHigh", "LevelLow"] = ""
+    activation: Literal["RisingEdge", "FallingEdge", "AnyEdge", "LevelHigh", "LevelLow"] = "RisingEdge"
     delay_us: Optional[float] = None
     timeout_s: float = 2.0
 
