@@ -41,12 +41,21 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   │   └── SpoolInUseError         another process has the spool
 │   └── SpoolDamagedError         the file is not what was written
 ├── RecipeError                 a component recipe (subject: file and key path)
+├── PackagingError              a packaging job's request (subject: operation or member); `code` as the service had it
+│   ├── ValidationError           a member breaks its constraints, or two exclude one another
+│   ├── AccessDeniedError         not signed, or not with the key of this server
+│   ├── ResourceNotFoundError     no such project, model version or job
+│   ├── ConflictError             the name, the component version or the client token is in use
+│   ├── ServiceQuotaExceededError   too many jobs wait
+│   └── ThrottlingError           too many requests at a time
 ├── TrainingError               a manifest, an image or a label set that cannot be trained on
 └── NucleusError                the local nucleus stand-in
     └── EventStreamError          bytes that are no frame of the IPC protocol
 """
 
 from __future__ import annotations
+
+from typing import Optional, Tuple
 
 
 class EdgeAgentError(Exception):
@@ -234,6 +243,67 @@ class SpoolDamagedError(SpoolError):
 
 class RecipeError(EdgeAgentError):
     pass
+
+
+class PackagingError(EdgeAgentError):
+    """A request to the packaging API that failed, as the service said it.
+
+    Args:
+        subject, reason, remedy: as every error of ours.
+        resource: (type, id) of what was asked for, where the service names it: PROJECT, MODEL or MODEL_PACKAGE_JOB.
+
+    Attributes:
+        code: the service's name of the error.
+        status: its HTTP status.
+        resource: as given.
+    """
+
+    code = "InternalServerException"
+    status = 500
+
+    def __init__(
+        self, subject: str, reason: str, remedy: str = "", *, resource: Optional[Tuple[str, str]] = None
+    ) -> None:
+        super().__init__(subject, reason, remedy)
+        self.resource = resource
+
+    @property
+    def message(self) -> str:
+        """Without the code, which travels beside it."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})"
+
+
+class ValidationError(PackagingError):
+    code = "ValidationException"
+    status = 400
+
+
+class AccessDeniedError(PackagingError):
+    code = "AccessDeniedException"
+    status = 403
+
+
+class ResourceNotFoundError(PackagingError):
+    code = "ResourceNotFoundException"
+    status = 404
+
+
+class ConflictError(PackagingError):
+    code = "ConflictException"
+    status = 409
+
+
+class ServiceQuotaExceededError(PackagingError):
+    code = "ServiceQuotaExceededException"
+    status = 402
+
+
+class ThrottlingError(PackagingError):
+    code = "ThrottlingException"
+    status = 429
 
 
 class TrainingError(EdgeAgentError):

@@ -25,6 +25,7 @@ _VERBS: Dict[str, str] = {
     "train": "edge_agent.cli.train:train",
     "package": "edge_agent.cli.package:package",
     "spool": "edge_agent.cli.spool:spool",
+    "packaging": "edge_agent.cli.packaging:packaging",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
     "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",
 }

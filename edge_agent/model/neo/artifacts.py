@@ -47,6 +47,13 @@ class Runtime(NamedTuple):
         return next(name for name, number in _DEVICES.items() if number == self.device)
 
 
+class Platform(NamedTuple):
+    """What a compiled model is for: `platform.machine()` there, and `cpu`, `gpu` or `opencl`."""
+
+    machine: str
+    device: str
+
+
 def subject_of(directory: Path) -> str:
     """What messages call a stage."""
     return f"{directory.parent.name}/{directory.name}"
@@ -111,6 +118,19 @@ def find_runtime(directory: Path, subject: str, why: str) -> Runtime:
     return runtime
 
 
+def read_platform(directory: Path, subject: str) -> Platform:
+    """What the compiled model in a stage's directory is for, without loading it.
+
+    Raises:
+        PackageError: no library of the model is there, it is no shared library, or compiled.meta is torn.
+    """
+    names = _names(directory, subject)
+    libraries = [name for name in names if name.endswith(".so") and name != _RUNTIME_LIBRARY]
+    if not libraries:
+        raise PackageError(subject, "holds no *.so of a compiled model")
+    return Platform(_machine_of(directory / libraries[0], subject), _read_target(directory, names, subject) or "cpu")
+
+
 def _names(directory: Path, subject: str) -> List[str]:
     try:
         return sorted(path.name for path in directory.iterdir() if path.is_file())
@@ -144,12 +164,16 @@ def _read_target(directory: Path, names: List[str], subject: str) -> Optional[st
     return None if target is None else str(target)
 
 
-def _check_machine(library: Path, subject: str) -> None:
+def _machine_of(library: Path, subject: str) -> str:
     header = _read_header(library, subject)
     if len(header) < _ELF_HEADER_BYTES or not header.startswith(_ELF_MAGIC):
         raise PackageError(subject, f"{library.name} is no shared library", "Copy the package anew.")
     code = int.from_bytes(header[18:20], "little")
-    found, here = _MACHINES.get(code, f"ELF machine {code}"), platform.machine()
+    return _MACHINES.get(code, f"ELF machine {code}")
+
+
+def _check_machine(library: Path, subject: str) -> None:
+    found, here = _machine_of(library, subject), platform.machine()
     if found != here:
         raise EngineError(
             subject, f"{library.name} is compiled for {found}, but this machine is {here}", "Compile it for this one."

@@ -1,0 +1,133 @@
+"""A model component: the zip of its artifact, and its recipe (contract section 4.4)."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
+
+from edge_agent import __version__
+from edge_agent.errors import PackageError
+from edge_agent.model import ModelPackage
+from edge_agent.packaging.jobs.target import Target
+
+MANIFEST = "manifest.json"
+
+_DIGITS = __version__.split(".")
+
+#: Whose Edge Agent runs the model: its component and the versions that will do. None: the deployment says it.
+AGENTS: Dict[str, Optional[Tuple[str, str]]] = {
+    "open": ("com.edgeagent.ModelServer", f">={_DIGITS[0]}.{_DIGITS[1]}.0"),
+    "aws": ("aws.iot.lookoutvision.EdgeAgent", ">=1.0.0"),
+    "none": None,
+}
+
+_EPOCH = (2020, 1, 1, 0, 0, 0)  # the same model gives the same zip
+_CHUNK = 1024 * 1024
+
+
+class ComponentVersion(NamedTuple):
+    name: str
+    version: str
+
+
+def artifact_name(target: Target) -> str:
+    """Of the zip. The nuclei unpack it to a directory of this name, and name that alike only without other dots."""
+    return f"{target.name}_greengrass_model_component.zip"
+
+
+def keys(prefix: str, component: ComponentVersion, target: Target) -> Tuple[str, str]:
+    """S3 keys of the artifact and of the recipe. Below the prefix lie `artifacts/` and `recipes/` as greengrass-cli
+    and ggl-cli take them.
+    """
+    top = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+    name, version = component
+    return f"{top}artifacts/{name}/{version}/{artifact_name(target)}", f"{top}recipes/{name}-{version}.json"
+
+
+def identified_manifest(package: ModelPackage, component: ComponentVersion, arn: str) -> bytes:
+    """The package's manifest with the component's name and version in it, and the model's ARN where it has none."""
+    document = json.loads((package.directory / MANIFEST).read_bytes())
+    about = document.setdefault("package", {})
+    about.update(name=component.name, version=component.version)
+    if not about.get("model_arn"):
+        about["model_arn"] = arn
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_artifact(package: ModelPackage, manifest: bytes, target: Path) -> None:
+    """Zip a package with this manifest, which comes first, as the device's own unpacking needs no order.
+
+    Raises:
+        PackageError: a file leads out of the package, or cannot be read, or the zip cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(str(target), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(_entry(MANIFEST), manifest, zipfile.ZIP_DEFLATED)
+            for file, place in _files(package):
+                entry = _entry(place)
+                entry.file_size = file.stat().st_size  # so that more than 4 GiB are foreseen
+                with file.open("rb") as source, archive.open(entry, "w") as sink:
+                    for chunk in iter(lambda: source.read(_CHUNK), b""):
+                        sink.write(chunk)
+    except OSError as error:
+        raise PackageError(str(package.path), f"cannot be zipped ({error.strerror})") from error
+
+
+def recipe(
+    component: ComponentVersion, description: str, target: Target, agent: str, artifact_uri: str
+) -> Dict[str, Any]:
+    """The recipe for both nuclei.
+
+    Args:
+        component: its name and version.
+        description: ComponentDescription.
+        target: whose architecture the manifest names.
+        agent: a key of AGENTS.
+        artifact_uri: of the zip, `s3://...`.
+    """
+    document: Dict[str, Any] = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": component.name,
+        "ComponentVersion": component.version,
+        "ComponentType": "aws.greengrass.generic",
+        "ComponentDescription": description,
+        "ComponentPublisher": "edge-agent",
+    }
+    dependency = AGENTS[agent]
+    if dependency is not None:
+        # Soft: the files of a model need no restart when the agent restarts.
+        document["ComponentDependencies"] = {
+            dependency[0]: {"VersionRequirement": dependency[1], "DependencyType": "SOFT"}
+        }
+    document["Manifests"] = [
+        {
+            "Platform": {"os": "linux", "architecture": target.architecture, "runtime": "*"},
+            # It has nothing to run, but nucleus lite stops whatever depends on a component that has ended.
+            "Lifecycle": {"run": {"Script": "exec tail -f /dev/null"}},
+            "Artifacts": [{"Uri": artifact_uri, "Unarchive": "ZIP", "Permission": {"Read": "ALL", "Execute": "ALL"}}],
+        }
+    ]
+    return document
+
+
+def _files(package: ModelPackage) -> Iterable[Tuple[Path, str]]:
+    """Files of a package but its manifest, with their places in it. Hidden ones are not part of it."""
+    root = package.directory.resolve()
+    for path in sorted(package.directory.rglob("*")):
+        place = path.relative_to(package.directory)
+        if any(part.startswith(".") for part in place.parts) or str(place) == MANIFEST:
+            continue
+        real = path.resolve()
+        if root not in real.parents:
+            raise PackageError(str(package.path), f"holds {str(place)!r}, a link that leads out of the package")
+        if real.is_file():
+            yield real, place.as_posix()
+
+
+def _entry(place: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(place, date_time=_EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry

@@ -1,0 +1,143 @@
+"""The local engine: a package from the registry, tried out, zipped, with its recipe, put into a bucket.
+
+A target says today which machine the component's recipe is for and which compiled model is right for it; the network
+itself stays as it is. What changes a network for a target belongs into `_make`, before the zip is written, so that what
+is tried there is what ships.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from pathlib import Path
+
+from edge_agent.errors import EngineError, PackageError
+from edge_agent.model import ModelPackage, load_model, open_package, self_test
+from edge_agent.model.manifest import NEO_RUNTIMES
+from edge_agent.model.neo.artifacts import read_platform
+from edge_agent.packaging.jobs.buckets import Buckets
+from edge_agent.packaging.jobs.component import (
+    MANIFEST,
+    ComponentVersion,
+    artifact_name,
+    identified_manifest,
+    keys,
+    recipe,
+    write_artifact,
+)
+from edge_agent.packaging.jobs.engine import Made
+from edge_agent.packaging.jobs.job import Job
+from edge_agent.packaging.jobs.registry import GOLDEN, NETWORKS, ModelVersion
+from edge_agent.packaging.jobs.target import Target, target_of
+from edge_agent.packaging.model_package import make_package
+from edge_agent.packaging.model_settings import PackageSettings
+from edge_agent.packaging.portable import check_recipe
+
+_AWS = "aws"
+
+
+class LocalEngine:
+    """Makes components of packages.
+
+    Args:
+        buckets: where components go.
+        threads: of the inferences that try a model.
+    """
+
+    def __init__(self, buckets: Buckets, threads: int = 1) -> None:
+        self._buckets = buckets
+        self._threads = threads
+
+    def run(self, job: Job, model: ModelVersion) -> Made:
+        request = job.greengrass
+        target = target_of(request)
+        component = ComponentVersion(request["ComponentName"], request["ComponentVersion"])
+        bucket, prefix = request["S3OutputLocation"]["Bucket"], request["S3OutputLocation"].get("Prefix", "")
+        artifact_key, recipe_key = keys(prefix, component, target)
+        # A second attempt may find what the first one, which died, has put there.
+        if job.attempts <= 1 and self._buckets.exists(bucket, recipe_key):
+            raise PackageError(
+                f"{bucket}/{recipe_key}", "exists already", "A version cannot be made twice: choose another."
+            )
+        document = recipe(
+            component,
+            request.get("ComponentDescription", f"Model {job.project}, version {model.version}."),
+            target,
+            job.settings.agent,
+            f"s3://{bucket}/{artifact_key}",
+        )
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        check_recipe(document, f"recipe of {component.name}", len(text.encode()))
+        with tempfile.TemporaryDirectory(prefix="edge-agent-packaging-") as temporary:
+            artifact, recipe_file = Path(temporary, artifact_name(target)), Path(temporary, "recipe.json")
+            remark = self._make(job, model, target, component, artifact)
+            recipe_file.write_text(text, encoding="utf-8")
+            places = [self._buckets.put(artifact, bucket, artifact_key)]
+            places.append(self._buckets.put(recipe_file, bucket, recipe_key))
+        message = " ".join(filter(None, [f"Written: {' and '.join(places)}.", remark]))
+        return Made(component.name, component.version, _arn(component), message)
+
+    def _make(self, job: Job, model: ModelVersion, target: Target, component: ComponentVersion, artifact: Path) -> str:
+        """Write the zip, and try what is in it; gives what could not be tried."""
+        with open_package(self._package_of(model, component, artifact.parent)) as package:
+            if job.settings.agent == _AWS:
+                _refuse_foreign(package)
+                manifest = (package.directory / MANIFEST).read_bytes()  # a closed program reads it: not one byte else
+            else:
+                arn = f"arn:aws:lookoutvision:::model/{job.project}/{model.version}"
+                manifest = identified_manifest(package, component, arn)
+            write_artifact(package, manifest, artifact)
+        with open_package(artifact) as package:
+            return self._try(package, target)
+
+    def _package_of(self, model: ModelVersion, component: ComponentVersion, directory: Path) -> Path:
+        """Where the package lies; made in a directory of the job's own where the registry has a network's file."""
+        if model.path.suffix not in NETWORKS or model.path.is_dir():
+            return model.path
+        golden = model.path.parent / GOLDEN
+        settings = PackageSettings(
+            model.path,
+            directory / "package",
+            component.name,
+            component.version,
+            golden=golden if golden.is_dir() else None,
+            threads=self._threads,
+        )
+        return make_package(settings).path
+
+    def _try(self, package: ModelPackage, target: Target) -> str:
+        """Load the model and run it, where this machine can; gives why it could not."""
+        if package.manifest.runtime in NEO_RUNTIMES:
+            found = read_platform(package.stage_directory(), package.name)
+            if found.machine != target.machine:
+                raise EngineError(
+                    package.name,
+                    f"is compiled for {found.machine}, but the target is {target.machine}",
+                    "Name that one.",
+                )
+            if found.device != "cpu" and not target.gpu:
+                raise EngineError(package.name, f"is compiled for a {found.device}, but the target has none")
+            if found.machine != platform.machine() or found.device != "cpu":
+                return f"Not run here: compiled for {found.machine}, {found.device}. Its files were checked."
+        model = load_model(package, threads=self._threads)
+        try:
+            model.warm_up()
+            self_test(model, package)
+        finally:
+            model.close()
+        return ""
+
+
+def _refuse_foreign(package: ModelPackage) -> None:
+    if package.manifest.runtime not in NEO_RUNTIMES:
+        raise PackageError(
+            package.name,
+            f"has the runtime {package.manifest.runtime!r}, but AWS's Edge Agent runs models compiled by SageMaker Neo",
+            "Have it depend on our model server: --agent open.",
+        )
+
+
+def _arn(component: ComponentVersion) -> str:
+    """Of the service's shape. `local` stands for a Region: nothing is registered with Greengrass yet."""
+    return f"arn:aws:greengrass:local:aws:components:{component.name}:versions:{component.version}"

@@ -1,0 +1,46 @@
+"""Model registries and requests for tests of packaging jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from support.packages import make_package
+
+from edge_agent.packaging.jobs.state import PackagingState
+
+PROJECT = "bolts"
+
+
+def make_registry(directory: Path, *versions: int, work: int = 0) -> Path:
+    """A registry with one project, `bolts`, of these versions (1 where none is given); gives the directory."""
+    for version in versions or (1,):
+        make_package(directory / PROJECT / str(version) / "model", size=(32, 48), raw_image_shape=(64, 96), work=work)
+    return directory
+
+
+def start_request(**greengrass: Any) -> Dict[str, Any]:
+    """A StartModelPackagingJob that is right; a member of Configuration.Greengrass that is None is left out."""
+    members: Dict[str, Any] = {
+        "TargetPlatform": {"Os": "LINUX", "Arch": "X86_64"},
+        "S3OutputLocation": {"Bucket": "my-bucket", "Prefix": "components"},
+        "ComponentName": "com.example.Bolts",
+        **greengrass,
+    }
+    kept = {name: value for name, value in members.items() if value is not None}
+    return {"ProjectName": PROJECT, "ModelVersion": "1", "Configuration": {"Greengrass": kept}}
+
+
+def open_state(directory: Path, *, agent: str = "open", registry: Optional[Path] = None) -> PackagingState:
+    """State in directory/state, models in directory/registry, buckets in directory/buckets."""
+    return PackagingState(
+        directory / "state", registry or directory / "registry", (directory / "buckets").as_uri(), agent
+    )
+
+
+def recipe_of(directory: Path, component: str = "com.example.Bolts", version: str = "1.0.0") -> Dict[str, Any]:
+    """The recipe that a job of `start_request` wrote."""
+    file = directory / "buckets" / "my-bucket" / "components" / "recipes" / f"{component}-{version}.json"
+    document: Dict[str, Any] = json.loads(file.read_text())
+    return document
