@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import click
 
@@ -15,8 +15,9 @@ from edge_agent.allocator import keep_freed_memory
 from edge_agent.cli.logs import log_options, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
+from edge_agent.errors import ConfigError
 from edge_agent.model import PROVIDERS, OnnxOptions
-from edge_agent.server import ModelServer, ServerMetrics
+from edge_agent.server import InferenceUnits, ModelServer, ServerMetrics, parse_units
 from edge_agent.web import Exposition, add_process_figures, read_token
 
 _GRACE_S = 10.0
@@ -27,6 +28,15 @@ def _parse_providers(context: click.Context, parameter: click.Parameter, value: 
     try:
         return OnnxOptions(names).providers
     except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+def _parse_units(
+    context: click.Context, parameter: click.Parameter, values: Tuple[str, ...]
+) -> Dict[str, InferenceUnits]:
+    try:
+        return dict(parse_units(value) for value in values)
+    except ConfigError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 
 
@@ -66,7 +76,24 @@ def _parse_providers(context: click.Context, parameter: click.Parameter, value: 
     type=click.IntRange(1),
     envvar="EDGE_AGENT_THREADS",
     show_envvar=True,
-    help="Threads of one inference.  [default: the cores of this process]",
+    help="Threads for the inferences of all models together.  [default: the cores of this process]",
+)
+@click.option(
+    "--units",
+    multiple=True,
+    metavar="NAME=MIN:MAX",
+    envvar="EDGE_AGENT_UNITS",
+    show_envvar=True,
+    callback=_parse_units,
+    help="Inference units of a model: engines kept, and allowed while calls wait; may be given more than once. "
+    "A manifest can also say so.  [default: 1:1]",
+)
+@click.option(
+    "--swap/--no-swap",
+    default=True,
+    envvar="EDGE_AGENT_SWAP",
+    show_envvar=True,
+    help="Replace a model that runs when its package is replaced, without a call lost.  [default: --swap]",
 )
 @click.option(
     "--providers",
@@ -108,6 +135,8 @@ def serve(
     threads: Optional[int],
     providers: Tuple[str, ...],
     tensorrt_cache: Optional[Path],
+    units: Dict[str, InferenceUnits],
+    swap: bool,
     metrics: Optional[str],
     metrics_token_file: Optional[Path],
     log_level: str,
@@ -132,6 +161,8 @@ def serve(
         greengrass=greengrass,
         autostart=autostart,
         onnx=OnnxOptions(providers, tensorrt_cache),
+        units=units,
+        swap=swap,
         observer=figures,
     )
     exposition = None if figures is None else _expose(figures, server, metrics or "", metrics_token_file)

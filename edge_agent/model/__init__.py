@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from edge_agent.model.manifest import Manifest
 from edge_agent.model.model import Model, load_model
-from edge_agent.model.package import ModelPackage, open_package, read_manifest
+from edge_agent.model.package import ModelPackage, largest_file, open_package, read_manifest
 from edge_agent.model.providers import PROVIDERS, OnnxOptions
 from edge_agent.model.selftest import self_test
 from edge_agent.model.verdict import StageTimings, Verdict
@@ -23,6 +23,7 @@ __all__ = [
     "OnnxOptions",
     "StageTimings",
     "Verdict",
+    "largest_file",
     "load_model",
     "open_package",
     "read_manifest",

@@ -75,6 +75,15 @@ def read_member(path: Path, name: str, limit: int) -> bytes:
     return data
 
 
+def largest_member(path: Path) -> int:
+    """Bytes of the largest file in a package's zip, as the zip says; 0 where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return max((member.file_size for member in archive.infolist()), default=0)
+    except _ZIP_ERRORS:
+        return 0
+
+
 def _checked_members(archive: zipfile.ZipFile, path: Path) -> List[zipfile.ZipInfo]:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:

@@ -24,6 +24,9 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 #: The stage type of the service's own models.
 MOCHI = "mochi"
 
+#: Most engines that a package may ask for.
+MAX_UNITS = 64
+
 #: OpenCV's INTER_AREA, the resize of a stage that names none.
 INTER_AREA = 3
 
@@ -82,12 +85,17 @@ class ModelGraph(msgspec.Struct, frozen=True):
 
 
 class PackageInfo(msgspec.Struct, frozen=True):
-    """What the package says of itself; a key of ours, absent from the service's packages."""
+    """What the package says of itself; a key of ours, absent from the service's packages.
+
+    Inference units are the service's term for what serves a model; here one is one loaded engine.
+    """
 
     name: Optional[str] = None
     version: Optional[str] = None
     model_arn: Optional[str] = None
     autostart: bool = False
+    min_inference_units: Optional[int] = None
+    max_inference_units: Optional[int] = None
     golden: Golden = Golden()
 
 
@@ -229,6 +237,7 @@ class _Checks:
         self._check_numbers()
         self._check_options()
         self._check_anomalib()
+        self._check_units()
         self._check_golden()
 
     def _fail(self, key: str, reason: str) -> None:
@@ -320,6 +329,15 @@ class _Checks:
         )
         for key, reason in faults:
             self._fail(f"{_STAGE}{key}" if key.startswith(".") else key, reason)
+
+    def _check_units(self) -> None:
+        about = self._manifest.package
+        least = 1
+        for key in ("min_inference_units", "max_inference_units"):
+            value = getattr(about, key)
+            if value is not None and not least <= value <= MAX_UNITS:
+                self._fail(f"package.{key}", f"is {value}, not {least} to {MAX_UNITS}")
+            least = value or least
 
     def _check_golden(self) -> None:
         classes = self._manifest.pixel_class_names if self._manifest.reports_mask else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,7 +11,7 @@ from types import TracebackType
 from typing import Optional, Type, Union
 
 from edge_agent.errors import ManifestError, PackageError
-from edge_agent.model.archive import read_member, unpack
+from edge_agent.model.archive import largest_member, read_member, unpack
 from edge_agent.model.manifest import MAX_MANIFEST_BYTES, ONNX, OPENVINO, Manifest, parse_manifest
 from edge_agent.model.network_file import companions
 
@@ -146,6 +148,18 @@ def read_manifest(path: Union[str, Path]) -> Manifest:
     path = Path(path)
     data = _read_manifest_file(path) if path.is_dir() else read_member(path, _MANIFEST, MAX_MANIFEST_BYTES)
     return parse_manifest(data, str(path / _MANIFEST))
+
+
+def largest_file(path: Path) -> int:
+    """Bytes of the largest file of a package, unpacked; 0 where it cannot be read."""
+    if not path.is_dir():
+        return largest_member(path)
+    sizes = [0]
+    for top, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append(Path(top, name).stat().st_size)
+    return max(sizes)
 
 
 def _find_top(unpacked: Path, path: Path) -> Path:

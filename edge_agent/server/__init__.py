@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from edge_agent.server.host import ModelServer
 from edge_agent.server.metrics import ServerMetrics
+from edge_agent.server.units import InferenceUnits, parse_units
 
-__all__ = ["ModelServer", "ServerMetrics"]
+__all__ = ["InferenceUnits", "ModelServer", "ServerMetrics", "parse_units"]

@@ -7,14 +7,13 @@ import threading
 import time
 from concurrent import futures
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 import grpc
 
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
 from edge_agent.model import OnnxOptions
-from edge_agent.server.autostart import Autostart
 from edge_agent.server.introspection import Introspection
 from edge_agent.server.methods import methods_of
 from edge_agent.server.observer import ServerObserver
@@ -22,6 +21,8 @@ from edge_agent.server.pixels import SegmentCache
 from edge_agent.server.registry import ModelDescription, ModelRegistry
 from edge_agent.server.service import EdgeAgentService
 from edge_agent.server.socket_file import SocketFile
+from edge_agent.server.units import InferenceUnits
+from edge_agent.server.watch import PackageWatch
 
 # Calls answered at once, waiting ones included: enough for seven models with full queues. A call above it ends with
 # RESOURCE_EXHAUSTED, so no call ever waits unseen for a thread. Threads are made when they are first needed.
@@ -42,11 +43,13 @@ class ModelServer:
     Args:
         models: the directory, or None; see edge_agent.server.store.
         socket: path of the Unix socket; AWS's `unix:` in front of it is accepted.
-        threads: for one inference.
+        threads: of the machine, for the inferences of all models together.
         second_socket: another path to serve on, unless another agent has it; empty for none.
         greengrass: the root of a nucleus, whose model components' artifacts are served, too.
         autostart: model components to start unasked, beside those whose manifests say so.
         onnx: how ONNX packages are run.
+        units: engines kept and allowed, by model component; before what the manifests say.
+        swap: whether a model that runs is replaced when its package is.
         observer: is told of every call and every load.
     """
 
@@ -60,10 +63,12 @@ class ModelServer:
         greengrass: Union[str, Path, None] = None,
         autostart: Iterable[str] = (),
         onnx: Optional[OnnxOptions] = None,
+        units: Optional[Mapping[str, InferenceUnits]] = None,
+        swap: bool = True,
         observer: Optional[ServerObserver] = None,
     ) -> None:
         if threads < 1:
-            raise ValueError("a server needs at least one thread for an inference")
+            raise ValueError("a server needs at least one thread for inferences")
         if models is None and greengrass is None:
             raise ValueError("a server needs a directory of models or the root of a nucleus")
         self._models = Path(models) if models is not None else None
@@ -71,9 +76,9 @@ class ModelServer:
         self._socket = SocketFile(socket_path(socket))
         self._second = SocketFile(socket_path(second_socket)) if second_socket else None
         self._registry = ModelRegistry(
-            self._models, threads=threads, greengrass=self._greengrass, onnx=onnx, observer=observer
+            self._models, threads=threads, greengrass=self._greengrass, units=units, onnx=onnx, observer=observer
         )
-        self._autostart = Autostart(self._registry, autostart)
+        self._watch = PackageWatch(self._registry, autostart, swap=swap)
         self._segments = SegmentCache()
         self._service = EdgeAgentService(self._registry, self._segments, observer)
         self._introspection = Introspection(self._registry)
@@ -126,7 +131,7 @@ class ModelServer:
         places = " and ".join(str(socket.path) for socket in self._sockets())
         count = len(self._registry.list())
         _log.info("serving %d models on %s", count, places, extra={"models": count})
-        self._autostart.begin()
+        self._watch.begin()
         self._sweeper.start()
 
     def stop(self, grace: float = 10.0) -> None:
@@ -194,7 +199,8 @@ class ModelServer:
     def _sweep(self) -> None:
         while not self._stopping.wait(_SWEEP_S):
             self._segments.sweep()
-            self._autostart.look()
+            self._watch.look()
+            self._registry.unload_surplus()
 
 
 def _bind(server: grpc.Server, socket: SocketFile) -> None:

@@ -149,12 +149,15 @@ class _ServerState:
             f"{_PREFIX}model_state", "1 for the state that a model is in.", labels=("model", "state")
         )
         identities = GaugeMetricFamily(f"{_PREFIX}model_info", "1 for each model.", labels=("model", "arn"))
+        engines = GaugeMetricFamily(f"{_PREFIX}model_engines", "Engines that are loaded.", labels=("model",))
         for model in models:
+            engines.add_metric((model.component,), float(model.state.engines))
             for name, number in ModelStatus.items():
                 states.add_metric((model.component, name), float(model.state.status == number))
             identities.add_metric((model.component, model.arn), 1.0)
         yield states
         yield identities
+        yield engines
         segments = GaugeMetricFamily(
             f"{_PREFIX}shared_memory_segments", "Segments of clients that are mapped.", labels=("access",)
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional
 
 import grpc
 
 from edge_agent.model import OnnxOptions
+from edge_agent.server.fingerprint import Fingerprint
+from edge_agent.server.loading import Loader
+from edge_agent.server.memory import check_memory
 from edge_agent.server.observer import ServerObserver
 from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.slot import ModelSlot, SlotState
-from edge_agent.server.store import ModelIdentity, ModelStore, identity_of
+from edge_agent.server.store import DeployedModel, ModelStore, identity_of
+from edge_agent.server.units import InferenceUnits, ThreadBudget
 from edge_agent.wire.edge_agent_pb2 import FAILED, STOPPED
 
 # States in which a component is nothing but its package.
@@ -25,14 +29,17 @@ class ModelDescription(NamedTuple):
     state: SlotState
 
 
-class DeployedModel(NamedTuple):
-    component: str
-    path: Path
-    identity: ModelIdentity
-
-
 class ModelRegistry:
-    """Finds the slot of a component; safe to use from any thread."""
+    """Finds the slot of a component; safe to use from any thread.
+
+    Args:
+        models: directory of packages, or None.
+        threads: of the machine, for all inferences.
+        greengrass: root of a nucleus, or None.
+        units: by model component; see edge_agent.server.units.
+        onnx: how ONNX packages are run.
+        observer: is told of every load.
+    """
 
     def __init__(
         self,
@@ -40,16 +47,15 @@ class ModelRegistry:
         *,
         threads: int,
         greengrass: Optional[Path] = None,
+        units: Optional[Mapping[str, InferenceUnits]] = None,
         onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
     ) -> None:
         self._store = ModelStore(models, greengrass)
-        self._threads = threads
-        self._onnx = onnx
-        self._observer = observer
+        self._loader = Loader(threads, units, onnx, observer)
+        self._budget = ThreadBudget(threads)
         self._slots: Dict[str, ModelSlot] = {}
-        self._loaded: Dict[str, ModelIdentity] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the dictionary alone; nothing is done under it
 
     def slot(self, component: str) -> ModelSlot:
         """The slot of a deployed or loaded component.
@@ -64,69 +70,86 @@ class ModelRegistry:
         # A model that is loaded needs no package any more: that call is the fast one.
         if slot is not None and slot.state().status not in _UNLOADED:
             return slot
-        self._path(component)
-        with self._lock:
-            return self._slots.setdefault(component, self._new_slot(component))
+        self._package(component)
+        return self._slot(component)
 
     def start(self, component: str) -> None:
         """Begin to load a component's package.
 
         Raises:
-            Refusal: as `slot`, and FAILED_PRECONDITION unless it is STOPPED or FAILED.
+            Refusal: as `slot`; FAILED_PRECONDITION unless it is STOPPED or FAILED; RESOURCE_EXHAUSTED when it cannot
+                have the memory that it needs.
         """
         slot = self.slot(component)
-        path = self._path(component)
-        identity = self._store.identify(component, path)
-        with self._lock:
-            slot.start(path)
-            self._loaded[component] = identity
+        slot.check_startable()
+        package = self._package(component)
+        check_memory(package)
+        slot.start(package)
+
+    def swap(self, package: DeployedModel, fingerprint: Fingerprint) -> None:
+        """Begin to replace the version that serves; see ModelSlot.swap.
+
+        Raises:
+            Refusal: FAILED_PRECONDITION unless it is RUNNING and no swap is under way; RESOURCE_EXHAUSTED as `start`.
+        """
+        check_memory(package)
+        self._slot(package.component).swap(package, fingerprint)
+
+    def note(self, component: str, message: str) -> None:
+        """What DescribeModel says of a model beside RUNNING."""
+        self._slot(component).note(message)
+
+    def state(self, component: str) -> SlotState:
+        """Of a component that may or may not be deployed."""
+        return self._slot(component).state()
 
     def deployed(self) -> List[DeployedModel]:
         """Every package, loaded or not, by name."""
-        packages = sorted(self._store.scan().items())
-        return [DeployedModel(name, path, self._store.identify(name, path)) for name, path in packages]
+        return list(self._store.deployed().values())
 
     def describe(self, component: str) -> ModelDescription:
         """One component; raises as `slot` does."""
         slot = self.slot(component)
-        return self._describe(slot, self._store.scan())
+        return _describe(slot, self._store.find(component))
 
     def list(self) -> List[ModelDescription]:
         """Every component, by name."""
-        packages = self._store.scan()
-        with self._lock:
-            for component in packages:
-                self._slots.setdefault(component, self._new_slot(component))
-            slots = sorted(self._slots.values(), key=lambda slot: slot.component)
-        described = [self._describe(slot, packages) for slot in slots]
+        packages = self._store.deployed()
+        for component in packages:
+            self._slot(component)
+        described = [_describe(slot, packages.get(slot.component)) for slot in self._all()]
         return [model for model in described if model.component in packages or model.state.status not in _UNLOADED]
 
+    def unload_surplus(self) -> None:
+        """Let go of engines that nobody needs; to be called now and then."""
+        for slot in self._all():
+            slot.turns.drop_surplus()
+
     def close(self, timeout: float) -> None:
-        with self._lock:
-            slots = list(self._slots.values())
-        for slot in slots:
+        for slot in self._all():
             slot.close(timeout)
 
-    def _new_slot(self, component: str) -> ModelSlot:
-        return ModelSlot(component, threads=self._threads, onnx=self._onnx, observer=self._observer)
-
-    def _path(self, component: str) -> Path:
-        path = self._store.find(component)
-        if path is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{component}: no model component of this name is deployed")
-        return path
-
-    def _describe(self, slot: ModelSlot, packages: Dict[str, Path]) -> ModelDescription:
-        """What is loaded keeps its identity, whatever has become of its package."""
-        slot.check()
-        state = slot.state()
-        path = packages.get(slot.component)
+    def _all(self) -> List[ModelSlot]:
         with self._lock:
-            loaded = self._loaded.get(slot.component)
-        if loaded is not None and (path is None or state.status not in _UNLOADED):
-            identity = loaded
-        elif path is not None:
-            identity = self._store.identify(slot.component, path)
-        else:
-            identity = identity_of(slot.component, state.version, None)
-        return ModelDescription(slot.component, identity.arn, state)
+            return [slot for _, slot in sorted(self._slots.items())]
+
+    def _slot(self, component: str) -> ModelSlot:
+        with self._lock:
+            slot = self._slots.get(component)
+            if slot is None:
+                slot = self._slots[component] = ModelSlot(component, self._loader, self._budget)
+            return slot
+
+    def _package(self, component: str) -> DeployedModel:
+        package = self._store.find(component)
+        if package is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{component}: no model component of this name is deployed")
+        return package
+
+
+def _describe(slot: ModelSlot, package: Optional[DeployedModel]) -> ModelDescription:
+    """What serves keeps its identity, whatever has become of its package."""
+    slot.turns.drop_dead()
+    state = slot.state()
+    identity = state.identity or (package.identity if package else identity_of(slot.component, None, None))
+    return ModelDescription(slot.component, identity.arn, state)

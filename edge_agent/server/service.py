@@ -16,7 +16,7 @@ from edge_agent.server.observer import CallObserver, ServerObserver, Unobserved
 from edge_agent.server.pixels import SegmentCache, check_bitmap, image_of, mask_target
 from edge_agent.server.refusal import Refusal, invalid
 from edge_agent.server.registry import ModelDescription, ModelRegistry
-from edge_agent.server.slot import ModelSlot
+from edge_agent.server.turns import Turn
 from edge_agent.wire import edge_agent_pb2 as wire
 from edge_agent.wire import edge_agent_pb2_grpc
 
@@ -122,20 +122,15 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
         slot = self._registry.slot(request.model_component)
         data = check_bitmap(request.bitmap)
         call.waits(slot.component)
-        with slot.admit() as model:
-            arrived = time.monotonic_ns()
-            with slot.turn(context.time_remaining()):
-                if not context.is_active():
-                    raise Refusal(grpc.StatusCode.CANCELLED, f"{slot.component}: the caller is gone")
-                waited = (time.monotonic_ns() - arrived) / 1e6
-                call.has_turn(waited)
-                # In the turn, so that the segments are checked right before they are used.
-                mask_size = model.mask_size_for(request.bitmap.height, request.bitmap.width)
-                target = mask_target(request, mask_size, self._segments)
-                verdict = model.detect(image_of(request.bitmap, data, self._segments), target)
-            call.computed(verdict.timings)
-            _send_metadata(context, slot, verdict, waited)
-            return _response(request, verdict, mask_in_segment=target is not None)
+        with slot.take_turn(context.time_remaining(), context.add_callback) as turn:
+            call.has_turn(turn.waited_ms)
+            # In the turn, so that the segments are checked right before they are used.
+            mask_size = turn.model.mask_size_for(request.bitmap.height, request.bitmap.width)
+            target = mask_target(request, mask_size, self._segments)
+            verdict = turn.model.detect(image_of(request.bitmap, data, self._segments), target)
+        call.computed(verdict.timings)
+        _send_metadata(context, turn, verdict)
+        return _response(request, verdict, mask_in_segment=target is not None)
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
@@ -156,11 +151,11 @@ def _fields(model: ModelDescription) -> Any:
     }
 
 
-def _send_metadata(context: grpc.ServicerContext, slot: ModelSlot, verdict: Verdict, waited: float) -> None:
+def _send_metadata(context: grpc.ServicerContext, turn: Turn, verdict: Verdict) -> None:
     timings = verdict.timings
-    stages = (waited, timings.preprocess, timings.inference, timings.postprocess)
+    stages = (turn.waited_ms, timings.preprocess, timings.inference, timings.postprocess)
     metadata = [(TIMINGS_METADATA, ";".join(f"{stage:.3f}" for stage in stages))]
-    version = slot.state().version
+    version = turn.version
     # gRPC refuses to send a metadata value that is not printable ASCII.
     if version is not None and version.isascii() and version.isprintable():
         metadata.append((VERSION_METADATA, version))

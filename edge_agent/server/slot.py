@@ -1,202 +1,212 @@
-"""One model component: its state machine, and one call at a time on its model (contract sections 1.4 and 1.9)."""
+"""One model component: its states (contract section 1.4), and the versions that serve it one after the other.
+
+Locks, outermost first; no other is taken under the one named last:
+1. `_loading`: one thread loads for a model at a time and holds this for as long as that takes. No call waits for it.
+2. `_lock`: states, line and engines of a model. Held for a few instructions; never two models' at once.
+3. That of the thread budget.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Callable, ContextManager, NamedTuple, Optional
 
 import grpc
 
-from edge_agent.errors import EdgeAgentError, EngineError
-from edge_agent.model import Model, OnnxOptions, load_model, open_package
-from edge_agent.server.observer import ServerObserver, Unobserved
+from edge_agent.errors import EdgeAgentError
+from edge_agent.server.fingerprint import Fingerprint
+from edge_agent.server.loading import Loader
+from edge_agent.server.pool import EnginePool, close_all
 from edge_agent.server.refusal import Refusal
+from edge_agent.server.store import DeployedModel, ModelIdentity
+from edge_agent.server.turns import OnGone, Turn, Turns
+from edge_agent.server.units import ThreadBudget
 from edge_agent.wire.edge_agent_pb2 import FAILED, RUNNING, STARTING, STOPPED, STOPPING, ModelStatus
 
-#: Calls that may wait for one model; one more is refused at once.
-MAX_WAITING = 8
+#: How the message of a model begins that runs while its newer package cannot.
+NOT_SERVED = "a new package is there, but not served: "
 
 _log = logging.getLogger(__name__)
 
 
 class SlotState(NamedTuple):
-    """One consistent reading. `version` is that of the model that is loaded, None where there is none."""
+    """One consistent reading. Identity, files and engines are of the version that serves; None and 0 without one."""
 
     status: ModelStatus
     message: str
-    version: Optional[str]
+    identity: Optional[ModelIdentity]
+    fingerprint: Optional[Fingerprint]
+    engines: int
 
 
 class ModelSlot:
     """STOPPED, STARTING, RUNNING, STOPPING or FAILED; safe to use from any thread."""
 
-    def __init__(
-        self,
-        component: str,
-        *,
-        threads: int,
-        max_waiting: int = MAX_WAITING,
-        onnx: Optional[OnnxOptions] = None,
-        observer: Optional[ServerObserver] = None,
-    ) -> None:
+    def __init__(self, component: str, loader: Loader, budget: ThreadBudget) -> None:
         self.component = component
-        self._observer = observer or Unobserved()
-        self._threads = threads
-        self._onnx = onnx
-        self._max_calls = 1 + max_waiting
-        self._changed = threading.Condition()
-        self._turn = threading.Lock()
+        self._loader = loader
+        self._loading = threading.Lock()
+        self._lock = threading.RLock()
         self._status: ModelStatus = STOPPED
         self._message = ""
-        self._version: Optional[str] = None
-        self._model: Optional[Model] = None
-        self._calls = 0
-        self._loader: Optional[threading.Thread] = None
+        self._swapping = False
+        self.turns = Turns(component, self._lock, budget, admit=self._check_running, grow=self._grow, lost=self._died)
 
     def state(self) -> SlotState:
-        with self._changed:
-            return SlotState(self._status, self._message, self._version)
+        with self._lock:
+            pool = self.turns.pool
+            if pool is None:
+                return SlotState(self._status, self._message, None, None, 0)
+            return SlotState(self._status, self._message, pool.identity, pool.fingerprint, pool.size)
 
-    def check(self) -> None:
-        """Notice that the model died between two calls, such as by a signal to its process: FAILED."""
-        # While a call has its turn, that call will notice.
-        if self._turn.acquire(blocking=False):
-            try:
-                self._retire_if_dead()
-            finally:
-                self._turn.release()
+    def check_startable(self) -> None:
+        """Raise FAILED_PRECONDITION unless STOPPED or FAILED."""
+        self.turns.drop_dead()
+        with self._lock:
+            if self._status not in (STOPPED, FAILED):
+                raise self._wrong_state("StartModel needs it STOPPED or FAILED")
 
-    def start(self, path: Path) -> None:
+    def start(self, package: DeployedModel) -> None:
         """Begin to load the package; returns at once, STARTING.
 
         Raises:
             Refusal: FAILED_PRECONDITION unless STOPPED or FAILED.
         """
-        self.check()
-        with self._changed:
-            if self._status not in (STOPPED, FAILED):
-                raise self._wrong_state("StartModel needs it STOPPED or FAILED")
+        with self._lock:
+            self.check_startable()
+            self._in_background("load", lambda: self._load(package))
             self._enter(STARTING)
-            self._loader = threading.Thread(target=self._load, args=(path,), name=f"load {self.component}", daemon=True)
-            self._loader.start()
+
+    def swap(self, package: DeployedModel, fingerprint: Fingerprint) -> None:
+        """Begin to load another version beside the one that serves; returns at once, and the model stays RUNNING.
+
+        Args:
+            package: the other version.
+            fingerprint: of its files, which are as they shall be.
+
+        Raises:
+            Refusal: FAILED_PRECONDITION unless RUNNING, or while another swap is under way.
+        """
+        with self._lock:
+            serving = self.turns.pool
+            if self._status != RUNNING or self._swapping or serving is None:
+                raise self._wrong_state("a swap needs it RUNNING, and one at a time")
+            self._in_background("swap", lambda: self._swap(serving, package, fingerprint))
+            self._swapping = True
 
     def stop(self) -> None:
-        """Finish the calls in flight, then unload; returns STOPPED.
+        """Finish the calls in flight and those that wait, then unload; returns STOPPED.
 
         Raises:
             Refusal: FAILED_PRECONDITION unless RUNNING.
         """
-        with self._changed:
+        with self._lock:
             if self._status != RUNNING:
                 raise self._wrong_state("StopModel needs it RUNNING")
             self._enter(STOPPING)
-            self._changed.wait_for(lambda: self._calls == 0)
-            self._unload()
+            self.turns.wait_until_empty()
+            pool = self.turns.serve(None)
+        if pool is not None:
+            close_all(pool.take_all())
+        with self._lock:
             self._enter(STOPPED)
 
-    @contextlib.contextmanager
-    def admit(self) -> Iterator[Model]:
-        """The running model, held until the end of the `with`; use it within `turn` alone.
+    def take_turn(self, timeout: Optional[float], on_gone: OnGone) -> ContextManager[Turn]:
+        """An engine for one call; raises FAILED_PRECONDITION unless RUNNING, and what `Turns.take` raises."""
+        return self.turns.take(timeout, on_gone)
 
-        Raises:
-            Refusal: FAILED_PRECONDITION unless RUNNING, RESOURCE_EXHAUSTED when too many calls wait already.
-        """
-        with self._changed:
-            if self._status != RUNNING or self._model is None:
-                raise self._wrong_state("DetectAnomalies needs it RUNNING")
-            if self._calls >= self._max_calls:
-                raise Refusal(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"{self.component}: {self._calls - 1} calls wait for this model already; send fewer",
-                )
-            self._calls += 1
-            model = self._model
-        try:
-            yield model
-        except EngineError:
-            if model.failure is not None:
-                with self._turn:  # calls that wait for it end quickly now
-                    self._retire_if_dead()
-            raise
-        finally:
-            with self._changed:
-                self._calls -= 1
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def turn(self, timeout: Optional[float]) -> Iterator[None]:
-        """Wait until no other call uses the model.
-
-        Args:
-            timeout: seconds that the caller still waits for an answer; None for a caller without a deadline.
-
-        Raises:
-            Refusal: DEADLINE_EXCEEDED.
-        """
-        # No thread waits longer than TIMEOUT_MAX; a client may well send a later deadline.
-        waiting = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-        if not self._turn.acquire(timeout=waiting):
-            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self.component}: no turn before the deadline")
-        try:
-            yield
-        finally:
-            self._turn.release()
+    def note(self, message: str) -> None:
+        """What DescribeModel says beside RUNNING."""
+        with self._lock:
+            if self._status == RUNNING:
+                self._message = message
 
     def close(self, timeout: float) -> None:
         """Unload at the end of the server, when no call comes any more. A load in progress gets `timeout` seconds."""
-        loader = self._loader
-        if loader is not None:
-            loader.join(timeout)
-        with self._changed:
-            if self._calls == 0:
-                self._unload()
+        if self._loading.acquire(timeout=timeout):
+            self._loading.release()
+        pool = self.turns.serve(None)
+        if pool is not None:
+            close_all(pool.take_all())
 
-    def _load(self, path: Path) -> None:
-        model: Optional[Model] = None
-        version: Optional[str] = None
-        try:
-            with open_package(path) as package:
-                version = package.version
-                model = load_model(package, threads=self._threads, onnx=self._onnx)
-            model.warm_up()
-            failure = ""
-        except EdgeAgentError as error:
-            failure = str(error)
-        except MemoryError:
-            failure = "there is not enough memory to load the model"
-        except Exception:  # noqa: BLE001 - a loader that dies unseen would leave the model STARTING for ever
-            _log.exception("%s: loading failed for a reason that is not the package's", self.component)
-            failure = "the server failed to load the model; its log says why"
-        self._observer.loaded(self.component, failure)
-        with self._changed:
-            if failure:
-                if model is not None:
-                    model.close()
-                self._enter(FAILED, failure)
+    def _load(self, package: DeployedModel) -> None:
+        with self._loading:
+            try:
+                pool = self._loader.load(package)
+            except EdgeAgentError as error:
+                with self._lock:
+                    self._enter(FAILED, str(error))
                 return
-            self._model, self._version = model, version
-            self._enter(RUNNING, on=model.backend if model is not None else "")
+            with self._lock:
+                self.turns.serve(pool)
+                self._enter(RUNNING, on=pool.backend)
 
-    def _retire_if_dead(self) -> None:
-        """RUNNING becomes FAILED where the model can never predict again; the caller has the turn."""
-        with self._changed:
-            model = self._model
-            failure = model.failure if model is not None and self._status == RUNNING else None
-            if failure is not None:
-                self._unload()
-                self._enter(FAILED, f"the model stopped working: {failure}")
+    def _swap(self, serving: EnginePool, package: DeployedModel, fingerprint: Fingerprint) -> None:
+        try:
+            with self._loading:
+                if self.turns.pool is serving:  # not if it was stopped meanwhile
+                    self._replace(serving, package, fingerprint)
+        finally:
+            with self._lock:
+                self._swapping = False
 
-    def _unload(self) -> None:
-        if self._model is not None:
-            self._model.close()
-        self._model = self._version = None
+    def _replace(self, serving: EnginePool, package: DeployedModel, fingerprint: Fingerprint) -> None:
+        try:
+            new = self._loader.load(package, fingerprint)
+        except EdgeAgentError as error:
+            _log.error("%s: %s%s", self.component, NOT_SERVED, error)
+            with self._lock:
+                if self.turns.pool is serving:
+                    self.note(f"{NOT_SERVED}{error}")
+            return
+        with self._lock:
+            fits = self._status == RUNNING and self.turns.pool is serving
+            if fits:
+                self.turns.serve(new)
+                self._message = ""
+        if fits:
+            _log.info("%s: %s serves in place of %s", self.component, new.identity.arn, serving.identity.arn)
+        unwanted = serving if fits else new
+        self.turns.wait_until_idle(unwanted)
+        close_all(unwanted.take_all())
+
+    def _grow(self, pool: EnginePool) -> None:
+        """Load one more engine; the lock is held."""
+        try:
+            self._in_background("grow", lambda: self._load_another(pool))
+        except RuntimeError:  # no thread to be had
+            _log.exception("%s: stays at %d engines", self.component, pool.size)
+            pool.grown(None)
+
+    def _load_another(self, pool: EnginePool) -> None:
+        with self._loading:
+            try:
+                model = self._loader.load_another(pool)
+            except EdgeAgentError as error:
+                _log.warning("%s: stays at %d engines: %s", self.component, pool.size, error)
+                self.turns.cannot_add(pool)
+                return
+            if self.turns.add(pool, model):
+                _log.info("%s: has %d engines", self.component, pool.size)
+            else:
+                model.close()
+
+    def _in_background(self, verb: str, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, name=f"{verb} {self.component}", daemon=True).start()
+
+    def _died(self, reason: str) -> None:
+        """The last engine is dead; the lock is held."""
+        if self._status == RUNNING:
+            self._enter(FAILED, f"the model stopped working: {reason}")
+        self.turns.refuse_all(self._wrong_state("DetectAnomalies needs it RUNNING"))
+
+    def _check_running(self) -> None:
+        if self._status != RUNNING:
+            raise self._wrong_state("DetectAnomalies needs it RUNNING")
 
     def _enter(self, status: ModelStatus, message: str = "", on: str = "") -> None:
         self._status, self._message = status, message
-        self._changed.notify_all()
         log = _log.error if status == FAILED else _log.info
         name = ModelStatus.Name(status)
         fields = {"component": self.component, "status": name}

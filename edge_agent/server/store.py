@@ -22,6 +22,15 @@ class ModelIdentity(NamedTuple):
     autostart: bool = False
 
 
+class DeployedModel(NamedTuple):
+    """One package as it lies there. `component_version` is its Greengrass component's, None elsewhere."""
+
+    component: str
+    path: Path
+    identity: ModelIdentity
+    component_version: Optional[str] = None
+
+
 class ModelStore:
     """Looks anew at each question, so that a package copied in later is found.
 
@@ -36,18 +45,30 @@ class ModelStore:
         self._identities: Dict[Path, Tuple[_Stamp, ModelIdentity]] = {}
         self._lock = threading.Lock()
 
-    def scan(self) -> Dict[str, Path]:
+    def find(self, component: str) -> Optional[DeployedModel]:
+        path = self._scan().get(component)
+        return None if path is None else self._deployed(component, path)
+
+    def deployed(self) -> Dict[str, DeployedModel]:
+        """Every package by its model component, in the order of their names."""
+        paths = self._scan()
+        with self._lock:
+            self._identities = {path: self._identities[path] for path in paths.values() if path in self._identities}
+        return {component: self._deployed(component, path) for component, path in sorted(paths.items())}
+
+    def _scan(self) -> Dict[str, Path]:
         """Path of each package by model component. What lies in the directory goes before what Greengrass brought."""
         packages = {} if self._artifacts is None else self._artifacts.scan()
         if self._directory is not None:
             packages.update(_scan_directory(self._directory))
         return packages
 
-    def find(self, component: str) -> Optional[Path]:
-        return self.scan().get(component)
+    def _deployed(self, component: str, path: Path) -> DeployedModel:
+        version = None if self._artifacts is None else self._artifacts.version_of(path)
+        return DeployedModel(component, path, self._identify(component, path, version), version)
 
-    def identify(self, component: str, path: Path) -> ModelIdentity:
-        """Version and ARN of a package; a broken one has no version."""
+    def _identify(self, component: str, path: Path, component_version: Optional[str]) -> ModelIdentity:
+        """Version and ARN of a package; a broken one has its component's version."""
         file = path / "manifest.json" if path.is_dir() else path
         try:
             status = file.stat()
@@ -61,16 +82,13 @@ class ModelStore:
         try:
             about = read_manifest(path).package
         except ModelError:
-            identity = identity_of(component, self._component_version(path), None)  # StartModel will say what is wrong
+            identity = identity_of(component, component_version, None)  # StartModel will say what is wrong
         else:
-            version = about.version or self._component_version(path)
+            version = about.version or component_version
             identity = identity_of(component, version, about.model_arn)._replace(autostart=about.autostart)
         with self._lock:
             self._identities[path] = (stamp, identity)
         return identity
-
-    def _component_version(self, path: Path) -> Optional[str]:
-        return None if self._artifacts is None else self._artifacts.version_of(path)
 
 
 def _scan_directory(directory: Path) -> Dict[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, NamedTuple
 
-from faults import bad_images, inspector_kill, mutated_requests, power_cut, server_kill, spool_damage
+from faults import bad_images, inspector_kill, model_swap, mutated_requests, power_cut, server_kill, spool_damage
 from faults.outcome import Outcome
 
 
@@ -16,6 +16,7 @@ class Experiment(NamedTuple):
 EXPERIMENTS: Dict[str, Experiment] = {
     "inspector-kill": Experiment(inspector_kill.run, 100),
     "bad-images": Experiment(bad_images.run, 10_000),
+    "model-swap": Experiment(model_swap.run, 100),
     "mutated-requests": Experiment(mutated_requests.run, 10_000),
     "power-cut": Experiment(power_cut.run, 1_000),
     "server-kill": Experiment(server_kill.run, 100),

@@ -9,6 +9,7 @@ from faults.experiments import EXPERIMENTS
 _SHORT = {
     "bad-images": 150,
     "inspector-kill": 3,
+    "model-swap": 10,
     "mutated-requests": 200,
     "power-cut": 30,
     "server-kill": 3,

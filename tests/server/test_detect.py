@@ -18,7 +18,7 @@ from support.packages import make_package
 from edge_agent.contract import TIMINGS_METADATA, VERSION_METADATA
 from edge_agent.model import load_model, open_package
 from edge_agent.server import ModelServer
-from edge_agent.server.slot import MAX_WAITING
+from edge_agent.server.turns import MAX_WAITING
 from edge_agent.wire import edge_agent_pb2 as wire
 
 
@@ -258,11 +258,11 @@ def slow(models: Path, client: Client) -> Client:
 
 
 def wait_for_calls(server: ModelServer, count: int) -> None:
-    slot = server._registry.slot("slow")
+    turns = server._registry.slot("slow").turns
     deadline = time.monotonic() + 20
-    while slot._calls < count and time.monotonic() < deadline:
+    while turns.at_work + turns.waiting < count and time.monotonic() < deadline:
         time.sleep(0.002)
-    assert slot._calls >= count
+    assert turns.at_work + turns.waiting >= count
 
 
 def test_the_queue_is_bounded_and_every_call_in_it_is_answered(slow: Client, server: ModelServer, refused: Any) -> None:
@@ -312,16 +312,15 @@ def test_an_expired_call_is_not_computed(slow: Client, server: ModelServer, refu
     with refused("DEADLINE_EXCEEDED"):
         slow.detect("slow", picture(), timeout=0.02)
     first.result(timeout=30)
-    deadline = time.monotonic() + 10
-    while server._registry.slot("slow")._calls and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert server._registry.slot("slow")._calls == 0
+    turns = server._registry.slot("slow").turns
+    turns.wait_until_empty()
+    assert (turns.waiting, turns.at_work) == (0, 0)
 
 
 def test_a_fault_of_ours_is_internal_and_logged_once(
     running: Client, server: ModelServer, refused: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server._registry.slot("bolts")._model._engine._session = None  # type: ignore[union-attr] # an engine that broke
+    server._registry.slot("bolts").turns.pool._idle[0].model._engine._session = None  # an engine that broke
     with caplog.at_level("ERROR"), refused("INTERNAL", "mochi/model.onnx: does not run"):
         running.detect("bolts", picture())
     assert len(caplog.records) == 1

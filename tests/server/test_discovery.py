@@ -69,7 +69,7 @@ def serve(root: Path, models: Path, socket_path: str) -> Iterator[Callable[..., 
         server.start()
         client = Client(socket_path)
         ends.extend([client.close, lambda: server.stop(5)])
-        client.look = server._autostart.look  # type: ignore[attr-defined] # what the sweeper does every five seconds
+        client.look = server._watch.look  # type: ignore[attr-defined] # what the sweeper does every five seconds
         return client
 
     yield start

@@ -230,6 +230,8 @@ def test_settings_from_the_environment(models: Path, socket_path: str, serve: An
         "EDGE_AGENT_AUTOSTART": "",
         "EDGE_AGENT_PROVIDERS": "no-tensorrt, no-cuda",
         "EDGE_AGENT_TENSORRT_CACHE": "",
+        "EDGE_AGENT_UNITS": "",
+        "EDGE_AGENT_SWAP": "",
     }
     process = serve(**settings)
     assert f"serving 1 models on {socket_path}" in process.wait_ready()
@@ -244,6 +246,9 @@ def test_mistakes_are_one_line(models: Path, socket_path: str, serve: Any) -> No
     unknown = serve("--models", str(models), "--socket", socket_path, "--providers", "cuda,gpu")
     assert "'gpu' is no provider: choose from tensorrt, cuda, openvino, cpu" in unknown.end()
     assert unknown.process.returncode == 2
+    units = serve("--models", str(models), "--socket", socket_path, EDGE_AGENT_UNITS="bolts=1:2 nuts=2:1")
+    assert "units 'nuts=2:1': is not 1 to 64 units, the smaller number first" in units.end()
+    assert units.process.returncode == 2
     first = serve("--models", str(models), "--socket", socket_path)
     first.wait_ready()
     second = serve("--models", str(models), "--socket", socket_path)

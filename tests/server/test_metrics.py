@@ -16,7 +16,7 @@ from server.conftest import TIMEOUT, Client, byte_request
 from support.packages import make_package
 
 from edge_agent.server import ModelServer, ServerMetrics
-from edge_agent.server.slot import MAX_WAITING
+from edge_agent.server.turns import MAX_WAITING
 from edge_agent.web import Exposition, add_process_figures
 from edge_agent.wire import edge_agent_pb2 as wire
 
@@ -130,6 +130,7 @@ def test_states_and_loads(models: Path, client: Client, read: Read) -> None:
     }
     arn = "arn:aws:lookoutvision:::model/bolts/2.0.0"
     assert figures.of("edge_agent_server_model_info", model="bolts", arn=arn) == 1
+    assert figures.of("edge_agent_server_model_engines", model="bolts") == 1
 
 
 def test_calls_that_wait_are_the_queue(models: Path, client: Client, read: Read) -> None:
@@ -190,7 +191,18 @@ def test_the_page_names_what_is_exported_and_nothing_else(client: Client, read: 
     if not Path("/proc/self/smaps_rollup").exists():
         documented = {row for row in documented if row[0] != "edge_agent_process_pss_bytes"}
     assert exported == documented
-    units = ("_total", "_seconds", "_bytes", "_in_flight", "_length", "_state", "_info", "_segments", "_fds")
+    units = (
+        "_total",
+        "_seconds",
+        "_bytes",
+        "_in_flight",
+        "_length",
+        "_state",
+        "_engines",
+        "_info",
+        "_segments",
+        "_fds",
+    )
     assert [name for name, _, _ in documented if not name.endswith(units)] == []
 
 

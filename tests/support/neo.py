@@ -127,14 +127,19 @@ def compile_library(source: str, *flags: str) -> bytes:
 
 
 def make_neo_package(
-    directory: Path, *, size: Tuple[int, int] = (96, 128), mood: str = "sound", top: Optional[Dict[str, Any]] = None
+    directory: Path,
+    *,
+    size: Tuple[int, int] = (96, 128),
+    mood: str = "sound",
+    gain: float = GAIN,
+    top: Optional[Dict[str, Any]] = None,
 ) -> Path:
     """Write a package directory as the service's own look: no `runtime`, `mochi/compiled.*`."""
     stage = directory / "mochi"
     stage.mkdir(parents=True)
     (stage / "compiled.so").write_bytes(compile_library(_SOURCE))
     (stage / "compiled_model.json").write_text(json.dumps(graph_document(size)))
-    (stage / "compiled.params").write_bytes(params_bytes(weights(mood)))
+    (stage / "compiled.params").write_bytes(params_bytes(weights(mood, gain)))
     (stage / "compiled.meta").write_text(json.dumps({"Requirements": {"TargetDeviceType": "cpu"}}))
     (stage / "libdlr.so").write_bytes(b"never loaded")
     manifest = make_manifest(size, (240, 320), ["background", "scratch"], "both", 0.5)
@@ -148,8 +153,8 @@ def random_tensor(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((1, 3, 96, 128), dtype=np.float32)
 
 
-def weights(mood: str) -> Dict[str, np.ndarray]:
-    return {"p0": np.array([GAIN], np.float32), "p1": np.array([MOODS.index(mood)], np.int32)}
+def weights(mood: str, gain: float = GAIN) -> Dict[str, np.ndarray]:
+    return {"p0": np.array([gain], np.float32), "p1": np.array([MOODS.index(mood)], np.int32)}
 
 
 def expected_outputs(tensor: np.ndarray) -> List[np.ndarray]:
