@@ -68,7 +68,8 @@ def _dense(bits: int) -> _Pack:
 
     def pack(samples: Samples) -> npt.NDArray[np.uint8]:
         every_bit = (samples[:, :, None] >> np.arange(bits, dtype=np.uint16)) & 1
-        return np.packbits(every_bit.astype(np.uint8).ravel(), bitorder="little")
+        packed: npt.NDArray[np.uint8] = np.packbits(every_bit.astype(np.uint8).ravel(), bitorder="little")
+        return packed
 
     return pack
 
@@ -76,7 +77,8 @@ def _dense(bits: int) -> _Pack:
 def _grey(image: Pixels) -> Pixels:
     """Luma of ITU-R BT.601 in integers; equal channels stay as they are."""
     red, green, blue = (image[..., channel].astype(np.uint32) for channel in range(3))
-    return ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
+    luma: Pixels = ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
+    return luma
 
 
 def _mosaic(cell: Tuple[int, int, int, int]) -> Callable[[Pixels], Pixels]:

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
@@ -24,6 +24,7 @@ from edge_agent.outage import Outage
 from edge_agent.spool.disk import Disk
 from edge_agent.spool.ledger import Change, Ledger
 from edge_agent.spool.pending import MEMORY_BYTES, Entry, Pending, Waiting
+from edge_agent.spool.receipt import Receipt
 from edge_agent.spool.record import MAX_BODY_BYTES, Record
 from edge_agent.spool.room import DISK_FULL
 from edge_agent.spool.settings import SpoolSettings
@@ -40,32 +41,6 @@ _RETRY_CAP_S = 5.0
 # How long a delivery, or a first number, waits to be noted on disk; longer than a sound disk takes for two commits.
 _SETTLE_S = 2.0
 _LOOK_S = 0.2
-
-
-class Receipt:
-    """Inspections taken out for delivery, in order. Settle it once."""
-
-    def __init__(self, spool: Spool, records: Sequence[Record], waiting: Sequence[Waiting]) -> None:
-        self.bodies: List[bytes] = [record.body for record in records] + [item.entry.body for item in waiting]
-        self._spool = spool
-        self._records = records
-        self._waiting = waiting
-        self._settled = False
-
-    def delivered(self) -> None:
-        """The nucleus has them. Returns when the disk knows it, so that a kill repeats no more than one receipt."""
-        self._settle()
-        self._spool._delivered(self._records, self._waiting)  # noqa: SLF001 - a receipt is part of its spool
-
-    def keep(self) -> None:
-        """Not delivered: they are the oldest that wait again."""
-        self._settle()
-        self._spool._kept(self._waiting)  # noqa: SLF001 - a receipt is part of its spool
-
-    def _settle(self) -> None:
-        if self._settled:
-            raise RuntimeError("a receipt was settled twice")
-        self._settled = True
 
 
 class Spool:
@@ -88,7 +63,8 @@ class Spool:
         self._changed = threading.Condition()
         self._pending = Pending(settings.policy, memory_bytes)
         self._numbers = itertools.count(1)
-        self._out: Optional[Receipt] = None
+        # A receipt is out, and what is in it was in memory alone.
+        self._is_out = self._is_out_from_memory = False
         self._trouble: Optional[SpoolError] = None
         self._outage = Outage(_log, "spool")
         self._closing = threading.Event()
@@ -160,7 +136,7 @@ class Spool:
         while True:
             left = (deadline_ns - self._clock.monotonic_ns()) / 1e9
             with self._changed:
-                if self._out is not None:
+                if self._is_out:
                     raise RuntimeError("the receipt before was not settled")
                 if not self._changed.wait_for(self._offers, max(0.0, left)):
                     return None
@@ -218,7 +194,7 @@ class Spool:
             with self._changed:
                 self._changed.wait_for(self._has_work, self._disk.seconds_to_sync())
                 # What is out from memory comes before what is still there, which waits for the receipt.
-                writable = 0 if self._out_of_memory() else _GROUP
+                writable = 0 if self._is_out_from_memory else _GROUP
                 if self._closing.is_set() and not (writable and self._pending):
                     return
                 batch = self._pending.batch(writable)
@@ -254,7 +230,7 @@ class Spool:
     def _has_work(self) -> bool:
         return (
             self._closing.is_set()
-            or (len(self._pending) > 0 and not self._out_of_memory())
+            or (len(self._pending) > 0 and not self._is_out_from_memory)
             or self._trouble is not None
             or self._ledger.unwritten()
         )
@@ -268,9 +244,6 @@ class Spool:
     def _unwritten(self, upto: int) -> bool:
         return len(self._pending) > 0 and self._pending.first_number() < upto
 
-    def _out_of_memory(self) -> bool:
-        return self._out is not None and bool(self._out._waiting)  # noqa: SLF001 - a receipt is part of its spool
-
     def _from_disk(self, max_bytes: int, max_count: int) -> Optional[Receipt]:
         if self._ledger.waiting() == 0:
             return None
@@ -280,10 +253,11 @@ class Spool:
             # The thread that writes opens it again.
             self._in_trouble(error)
             return None
-        if records:
-            self._out = Receipt(self, records, [])
-            return self._out
-        return None
+        if not records:
+            return None
+        self._is_out = True
+        bodies = [record.body for record in records]
+        return Receipt(bodies, lambda: self._delivered_from_disk(records), self._settled)
 
     def _from_memory(self, max_bytes: int, max_count: int) -> Optional[Receipt]:
         if self._disk.may_hold_older():
@@ -291,23 +265,29 @@ class Spool:
         with self._changed:
             if self._ledger.waiting() > 0 or not self._offers_from_memory():
                 return None
-            self._out = Receipt(self, [], self._pending.take(max_bytes, max_count))
-            return self._out
+            items = self._pending.take(max_bytes, max_count)
+            self._is_out = self._is_out_from_memory = True
+        bodies = [item.entry.body for item in items]
+        return Receipt(bodies, lambda: self._delivered_from_memory(items), lambda: self._kept_in_memory(items))
 
-    def _delivered(self, records: Sequence[Record], waiting: Sequence[Waiting]) -> None:
-        if records:
-            self._ledger.settle(records[-1].id, [record.lane for record in records])
-        if waiting:
-            self._ledger.decide(Change(unstored=Counter(item.entry.lane for item in waiting)))
+    def _delivered_from_disk(self, records: List[Record]) -> None:
+        self._ledger.settle(records[-1].id, [record.lane for record in records])
         with self._changed:
-            self._out = None
-            self._changed.notify_all()
+            self._settled()
             self._changed.wait_for(lambda: self._ledger.settled_on_disk() or self._writes_nothing(), _SETTLE_S)
 
-    def _kept(self, waiting: Sequence[Waiting]) -> None:
+    def _delivered_from_memory(self, items: List[Waiting]) -> None:
+        self._ledger.decide(Change(unstored=Counter(item.entry.lane for item in items)))
+        self._settled()
+
+    def _kept_in_memory(self, items: List[Waiting]) -> None:
         with self._changed:
-            self._out = None
-            self._expire(self._pending.put_back(list(waiting)))
+            self._expire(self._pending.put_back(items))
+            self._settled()
+
+    def _settled(self) -> None:
+        with self._changed:
+            self._is_out = self._is_out_from_memory = False
             self._changed.notify_all()
 
     def _expire(self, items: List[Waiting], cause: Optional[str] = None) -> None:

@@ -200,3 +200,26 @@ def test_an_outage_of_the_nucleus_delays_messages_and_loses_none(site: Site) -> 
     thread.join(30)
     assert [m["sequence"] for m in site.messages()] == [1, 2, 3, 4, 5]
     assert _books(inspector)["delivered"] == 5
+
+
+def test_what_an_outage_leaves_is_delivered_first_by_the_next_run(site: Site) -> None:
+    site.start_server()
+    for number in range(4):
+        _image(site.images / f"{number}.png")
+    site.nucleus.command("full")
+    stop = threading.Event()
+    first = site.inspector()
+    thread = _run_in_background(first, stop)
+    _until(lambda: first.accounting()["line-1"].inspected == 4)
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert _books(first)["spooled"] == 4
+    site.nucleus.command("reset")
+    second = site.inspector()
+    assert second.run(threading.Event()) is True
+    # The folder's files are seen anew; numbers go on.
+    assert [message["sequence"] for message in site.messages()] == list(range(1, 9))
+    books = _books(second)
+    assert (books["carried"], books["inspected"], books["delivered"]) == (4, 4, 8)
+    assert second.report()["spool"]["on_disk"] == 0

@@ -89,4 +89,4 @@ def test_cameras() -> None:
     assert figures["frames_per_s"] > 0
     assert figures["lost"] >= 0
     assert figures["ratio"] > 0
-    assert set(figures["plain_socket"]) == {"frames_per_s", "lost"}
+    assert set(figures["plain_socket"]) == set(figures["gigabit"]) == {"frames_per_s", "lost"}

@@ -15,6 +15,8 @@ from edge_agent.server.units import InferenceUnits, share_of
 class ScriptedModel:
     """One engine; `compute` is what a call does with it."""
 
+    backend = "a script"
+
     def __init__(self, version: str, faults: List[str]) -> None:
         self.version = version
         self.failure: Optional[str] = None

@@ -126,8 +126,9 @@ def _ten_p(rows: Bytes) -> Bytes:
     for index in range(4):
         # The upper eight bits of this sample begin so many bits into its first byte.
         skipped = 2 * index + 2
-        samples[:, index::4] = rows[:, index::5] >> skipped if skipped < 8 else 0
-        samples[:, index::4] |= rows[:, index + 1 :: 5] << (8 - skipped)
+        low, high = rows[:, index::5], rows[:, index + 1 :: 5]
+        # Of the last sample they are a byte of their own.
+        samples[:, index::4] = (low >> skipped) | (high << (8 - skipped)) if skipped < 8 else high
     return samples
 
 
