@@ -16,7 +16,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import convert
 from edge_agent.gige_simulator import SimulatedCamera
 from edge_agent.lane import Lane
-from edge_agent.spool import MemorySpool
+from edge_agent.spool import Spool
 from edge_agent.triggers import MessageSettings, Trigger
 
 
@@ -38,7 +38,7 @@ def _camera(simulator: SimulatedCamera, **trigger: Any) -> GenicamCamera:
 
 
 def test_each_trigger_of_the_lane_is_one_image_of_the_sensor(
-    start_lane: Callable[..., Lane], simulator: SimulatedCamera, spool: MemorySpool
+    start_lane: Callable[..., Lane], simulator: SimulatedCamera, spool: Spool
 ) -> None:
     lane = start_lane(_camera(simulator, mode="software"), trigger=MessageSettings(source="http"))
     eventually(lambda: lane.status()["camera"] == "live")
@@ -48,8 +48,9 @@ def test_each_trigger_of_the_lane_is_one_image_of_the_sensor(
         ids.append(trigger.id)
         assert lane.trigger(trigger)
         eventually(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
-    receipts = [spool.take(1) for _ in ids]
-    assert [json.loads(receipt.entry.body)["trigger_id"] for receipt in receipts if receipt is not None] == ids
+    receipt = spool.take(1_000_000, len(ids), 5.0)
+    assert receipt is not None
+    assert [json.loads(body)["trigger_id"] for body in receipt.bodies] == ids
     assert simulator.counters()["images"] == 3
 
 
