@@ -6,6 +6,7 @@ stay where they are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from pathlib import Path
@@ -136,12 +137,13 @@ class FolderCamera:
                 for entry in entries:
                     # A name that starts with a dot is how other programs mark a file they still write.
                     if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                        status = entry.stat()
-                        states[entry.name] = _State(status.st_mtime_ns, status.st_size, status.st_ino)
+                        # Another program may take it away meanwhile; the rest are listed all the same, for a name
+                        # that is not listed is forgotten, and its file would be taken again.
+                        with contextlib.suppress(FileNotFoundError):
+                            status = entry.stat()
+                            states[entry.name] = _State(status.st_mtime_ns, status.st_size, status.st_ino)
         except FileNotFoundError as error:
-            if not self._directory.is_dir():
-                raise CameraNotConnectedError(str(self._directory), "is gone", "Create it again.") from error
-            # Only a file went while it was listed: the next look sees the rest.
+            raise CameraNotConnectedError(str(self._directory), "is gone", "Create it again.") from error
         except OSError as error:
             raise CameraNotConnectedError(str(self._directory), f"cannot be listed ({error.strerror})") from error
         return states

@@ -107,3 +107,31 @@ def test_a_missing_directory_is_not_connected_and_comes_back(tmp_path: Path) -> 
     _write(directory / "a.png", 1, 1)
     camera.open()
     assert _sources(camera, 1) == ["a.png"]
+
+
+def test_a_file_that_goes_during_the_look_has_no_other_taken_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        _write(tmp_path / f"{number}.png", 1, number)
+    camera = _camera(tmp_path, settle_s=0)
+    assert _sources(camera, 4) == ["0.png", "1.png", "2.png", "3.png"]
+    scandir = os.scandir
+
+    class Entries:
+        """A listing that is older than the removal of one of its files."""
+
+        def __init__(self, path: Path) -> None:
+            self._entries = list(scandir(path))
+
+        def __enter__(self) -> List["os.DirEntry[str]"]:
+            (tmp_path / self._entries[0].name).unlink()
+            return self._entries
+
+        def __exit__(self, *_exception: object) -> None:
+            pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", Entries)
+        assert camera.capture(_reserve, timeout=0.05) is None
+    assert camera.capture(_reserve, timeout=0.05) is None
