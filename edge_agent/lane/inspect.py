@@ -90,6 +90,8 @@ class InspectLoop:
         # Both may change while the lane runs; one assignment each.
         self.threshold: Optional[float] = None
         self.decide_by_ms = 0.0
+        #: Of the newest inspection; None before the first, or where the Edge Agent does not tell.
+        self.model_version: Optional[str] = None
         self._outage = Outage(_log, f"lane {identity.camera}: model", lane=identity.camera)
 
     def run(self) -> None:
@@ -161,6 +163,7 @@ class InspectLoop:
 
     def _inspection(self, frame: Frame, detection: Detection, taken_ns: int) -> Inspection:
         decided_ns = self._clock.monotonic_ns()
+        self.model_version = detection.model_version or self._arn_version()
         return Inspection(
             id=uuid.uuid4().hex,
             run=self._identity.run,
@@ -169,7 +172,7 @@ class InspectLoop:
             sequence=frame.sequence,
             captured_at_ns=frame.captured_at_ns,
             model_component=self._identity.model,
-            model_version=detection.model_version or self._arn_version(),
+            model_version=self.model_version,
             is_anomalous=detection.is_anomalous,
             confidence=detection.confidence,
             anomalies=detection.anomalies,

@@ -122,6 +122,7 @@ class Lane:
         """State of the camera, frames that wait, the books of the triggers, and what the camera's transport lost."""
         status: Dict[str, Any] = {
             "model": self._settings.model,
+            "model_version": self._inspect.model_version,
             "camera": self._watch.state(),
             "paused": self.paused(),
             "stale_times": self._watch.stale_times(),
@@ -139,7 +140,8 @@ class Lane:
         self._captured_all.set()
 
     def finished(self) -> bool:
-        return not any(thread.is_alive() for thread in self._threads)
+        """Whether it ran and has ended."""
+        return all(thread.ident is not None and not thread.is_alive() for thread in self._threads)
 
     def faulty(self) -> bool:
         """Whether a fault of ours stopped it; the log has the traceback."""
