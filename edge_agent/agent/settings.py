@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Literal, Mapping
+from typing import Any, Dict, Literal, Mapping, Type
 
-import msgspec
-
+from edge_agent.agent.talk_settings import CommandSettings, ConfirmSettings, HealthSettings, UpdateSettings
+from edge_agent.agent.topics import fill_topics
 from edge_agent.config import Settings, convert, join
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.errors import ConfigError
 from edge_agent.greengrass.publisher import PublishSettings
-from edge_agent.greengrass.topics import publish_topic_problem
 from edge_agent.lane import LaneSettings
 from edge_agent.spool import SpoolSettings
 
 _SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
 _LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_BLOCKS: Dict[str, Type[Settings]] = {
+    "publish": PublishSettings,
+    "confirm": ConfirmSettings,
+    "commands": CommandSettings,
+    "health": HealthSettings,
+    "updates": UpdateSettings,
+}
 
 
 class InspectorSettings(Settings, frozen=True):
@@ -29,6 +36,10 @@ class InspectorSettings(Settings, frozen=True):
         publish: where inspections go.
         spool: where they wait for that.
         log_format: of the log: `text` for people, or `json`, one object a line. A command-line option goes before it.
+        confirm: whether they arrive.
+        commands: what may be asked of the inspector from outside.
+        health: what it tells of itself.
+        updates: of this component, and when they may come.
         lanes: by name, which is the camera's id in every inspection.
     """
 
@@ -38,6 +49,10 @@ class InspectorSettings(Settings, frozen=True):
     publish: PublishSettings = PublishSettings()
     spool: SpoolSettings = SpoolSettings()
     log_format: Literal["text", "json"] = "text"
+    confirm: ConfirmSettings = ConfirmSettings()
+    commands: CommandSettings = CommandSettings()
+    health: HealthSettings = HealthSettings()
+    updates: UpdateSettings = UpdateSettings()
 
     @property
     def edge_agent_socket(self) -> str:
@@ -50,7 +65,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
     Args:
         data: the mapping that was read. `accessControl`, which the nucleus adds, is left out.
         subject: the file's or component's name, for errors.
-        thing: the thing's name, put into the topic.
+        thing: the thing's name, put into the topics.
 
     Raises:
         ConfigError: with the exact path of what is wrong.
@@ -70,14 +85,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
                 "is no lane name",
                 "Use 1 to 64 letters, digits, dots, hyphens, underscores.",
             )
-    publish = convert(values.get("publish", {}), PublishSettings, subject, "publish")
-    values["publish"] = _publish(publish, subject, thing)
-    return convert(values, InspectorSettings, subject)
-
-
-def _publish(settings: PublishSettings, subject: str, thing: str) -> PublishSettings:
-    topic = settings.topic.replace("{thing}", thing)
-    problem = publish_topic_problem(topic)
-    if problem:
-        raise ConfigError(f"{subject}: publish.topic", problem, "Give one plain topic name.")
-    return msgspec.structs.replace(settings, topic=topic)
+    # One by one, too, so that an error names the block it is in.
+    for key, kind in _BLOCKS.items():
+        values[key] = convert(values.get(key, {}), kind, subject, key)
+    return fill_topics(convert(values, InspectorSettings, subject), subject, thing)

@@ -310,6 +310,16 @@ class _Lifecycle(eventstreamrpc.LifecycleHandler):  # type: ignore[misc]  # the 
         return True  # close
 
 
+def check_environment() -> None:
+    """Whether the environment names a nucleus.
+
+    Raises:
+        IpcUnavailableError: it does not; no waiting helps.
+    """
+    _variable(SOCKET_VARIABLE)
+    _variable(TOKEN_VARIABLE)
+
+
 def _variable(name: str) -> str:
     value = os.environ.get(name)
     if not value:

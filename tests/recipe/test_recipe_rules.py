@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from edge_agent import __version__
-from edge_agent.agent import read_settings
+from edge_agent.agent import InspectorSettings, read_settings
 from edge_agent.cli.serve import serve
 from edge_agent.errors import RecipeError
 from edge_agent.packaging.build import COMPONENTS, load
@@ -91,12 +91,29 @@ def test_bucket_replaces_the_placeholder_alone() -> None:
     assert json.dumps(placed).replace("s3://parts/edge/agent/", "s3://BUCKET/") == json.dumps(recipe)
 
 
-def test_inspector_may_publish_its_own_topics_and_no_more() -> None:
-    access = read_recipe(INSPECTOR)["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
-    assert list(access) == ["aws.greengrass.ipc.mqttproxy"]
-    [policy] = access["aws.greengrass.ipc.mqttproxy"].values()
-    assert policy["operations"] == ["aws.greengrass#PublishToIoTCore"]
-    assert policy["resources"] == ["edge-agent/{iot:thingName}/*"]
+def test_inspector_may_use_its_own_topics_and_no_more() -> None:
+    defaults = read_recipe(INSPECTOR)["ComponentConfiguration"]["DefaultConfiguration"]
+    settings = InspectorSettings(lanes={})
+    said = {settings.publish.topic, settings.health.topic, settings.commands.replies, settings.confirm.topic}
+    heard = {settings.commands.topic, "edge-agent/{thing}/triggers/*"}
+    wanted = {
+        "PublishToIoTCore": said,
+        "SubscribeToIoTCore": {*heard, settings.confirm.topic},
+        "PublishToTopic": {settings.commands.replies},
+        "SubscribeToTopic": heard,
+    }
+    services = defaults["accessControl"]
+    assert set(services) == {"aws.greengrass.ipc.mqttproxy", "aws.greengrass.ipc.pubsub"}
+    allowed = {}
+    for service in services.values():
+        for policy in service.values():
+            (operation,) = policy["operations"]
+            assert operation not in allowed
+            allowed[operation] = set(policy["resources"])
+    assert allowed == {
+        f"aws.greengrass#{operation}": {topic.replace("{thing}", "{iot:thingName}") for topic in topics}
+        for operation, topics in wanted.items()
+    }
 
 
 def _run(recipe: Dict[str, Any]) -> Dict[str, Any]:
@@ -110,8 +127,8 @@ def _defaults(recipe: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _policy(recipe: Dict[str, Any]) -> Dict[str, Any]:
-    [policy] = _defaults(recipe)["accessControl"]["aws.greengrass.ipc.mqttproxy"].values()
-    found: Dict[str, Any] = policy
+    access = _defaults(recipe)["accessControl"]["aws.greengrass.ipc.mqttproxy"]
+    found: Dict[str, Any] = access["com.edgeagent.Inspector:mqttproxy:1"]
     return found
 
 

@@ -1,0 +1,141 @@
+"""One run of the inspector with all that is around it: its configuration, and its conversation with the nucleus."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from edge_agent.agent.inspector import Inspector
+from edge_agent.agent.settings import InspectorSettings, read_settings
+from edge_agent.agent.talk.configuration import (
+    COMPONENT,
+    ConfigurationKeeper,
+    ConfigurationWatch,
+    first_configuration,
+    watch_component,
+)
+from edge_agent.agent.talk.conversation import Conversation
+from edge_agent.clock import Clock
+from edge_agent.config import read_file
+from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient, check_environment
+from edge_agent.greengrass.session import NucleusSession
+
+_log = logging.getLogger(__name__)
+
+# What the inspector's own end leaves of the five seconds that the classic nucleus gives.
+_CLOSE_S = 0.15
+
+
+class Operation:
+    """Args:
+    config_file: where the configuration is; None: with the nucleus.
+    thing: the thing's name.
+    clock: time.
+    stop: ends the run.
+    settled: called with the first settings, before anything is started.
+    """
+
+    def __init__(
+        self,
+        config_file: Optional[Path],
+        *,
+        thing: str,
+        clock: Clock,
+        stop: threading.Event,
+        settled: Callable[[InspectorSettings], None] = lambda _settings: None,
+    ) -> None:
+        self._config_file = config_file
+        self._thing = thing
+        self._clock = clock
+        self._stop = stop
+        self._settled = settled
+        self._watch: Optional[ConfigurationWatch] = None
+        self._conversation: Optional[Conversation] = None
+        self.inspector: Optional[Inspector] = None
+
+    def run(self) -> bool:
+        """Until every camera is at its end or `stop` is set; waits for a nucleus that is not there yet.
+
+        Returns:
+            Whether all is well: see Inspector.run; and not where the nucleus has to start the component anew.
+
+        Raises:
+            ConfigError: the first configuration is wrong.
+            IpcError: the configuration has to come from a nucleus, and there is none to wait for.
+        """
+        session = self._session()
+        try:
+            return self._run(session)
+        finally:
+            if session is not None:
+                session.close(_CLOSE_S)
+
+    def report(self) -> Optional[Dict[str, Any]]:
+        """Accounting, lanes, and what the conversation counted; None before there is an inspector."""
+        if self.inspector is None:
+            return None
+        told = self._conversation.report() if self._conversation is not None else {}
+        return {**self.inspector.report(), **told}
+
+    def read_again(self) -> None:
+        """Have the configuration read again, and put into force where it is another one."""
+        if self._watch is not None:
+            self._watch.notice()
+
+    def _run(self, session: Optional[NucleusSession]) -> bool:
+        clock, stop = self._clock, self._stop
+        data = self._first(session)
+        if data is None:
+            return True  # stopped before there was anything to do
+        subject = COMPONENT if self._config_file is None else str(self._config_file)
+        settings = read_settings(data, subject, thing=self._thing)
+        self._settled(settings)
+        inspector = Inspector(
+            settings, thing=self._thing, connect=IpcClient.connect, clock=clock, config_file=self._config_file
+        )
+        keeper = ConfigurationKeeper(inspector.apply, self._thing, stop)
+        watch = ConfigurationWatch(self._reader(session), subject, keeper, clock, data)
+        conversation: Optional[Conversation] = None
+        if session is not None:
+            if self._config_file is None:
+                watch_component(session, watch, keeper)
+            conversation = Conversation(inspector, session, keeper, thing=self._thing, clock=clock, stop=stop)
+            conversation.start()
+        self._watch, self._conversation, self.inspector = watch, conversation, inspector
+        watch.start()
+        _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
+        try:
+            well = inspector.run(stop)
+        finally:
+            watch.close(_CLOSE_S)
+            if conversation is not None:
+                conversation.close(_CLOSE_S)
+        return well and not (conversation is not None and conversation.token_died())
+
+    def _session(self) -> Optional[NucleusSession]:
+        """The way to the nucleus; none where the environment names no nucleus and the configuration is a file's."""
+        named = all(os.environ.get(name) for name in (TOKEN_VARIABLE, SOCKET_VARIABLE))
+        if self._config_file is not None and not named:
+            return None
+        check_environment()
+        session = NucleusSession(self._clock)
+        session.start()
+        return session
+
+    def _first(self, session: Optional[NucleusSession]) -> Optional[Mapping[str, Any]]:
+        if self._config_file is not None or session is None:
+            return self._read_file()
+        return first_configuration(session, self._clock, self._stop)
+
+    def _reader(self, session: Optional[NucleusSession]) -> Callable[[], Mapping[str, Any]]:
+        if self._config_file is not None or session is None:
+            return self._read_file
+        nucleus = session
+        return lambda: nucleus.call(lambda client: client.get_configuration())
+
+    def _read_file(self) -> Mapping[str, Any]:
+        assert self._config_file is not None  # noqa: S101 - without a file there is a session; for the type checker
+        return read_file(self._config_file)

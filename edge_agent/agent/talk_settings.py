@@ -1,0 +1,83 @@
+"""Settings of the conversation with the nucleus."""
+
+from __future__ import annotations
+
+from typing import Literal, Tuple
+
+from edge_agent.config import Settings
+
+#: With beats this far apart, a way that breaks is called unconfirmed within a minute.
+_MAX_BEAT_S = 60.0
+_MAX_UNCONFIRMED_S = 3600.0
+
+
+class CommandSettings(Settings, frozen=True):
+    """Commands from outside; docs/operations.md lists them.
+
+    Attributes:
+        sources: where commands may come from: `iot_core` (AWS IoT Core), `local` (Greengrass's local
+            publish/subscribe); an empty list: nowhere.
+        topic: where commands come in; `{thing}` stands for the thing's name.
+        replies: where each is answered.
+    """
+
+    sources: Tuple[Literal["iot_core", "local"], ...] = ("iot_core", "local")
+    topic: str = "edge-agent/{thing}/commands"
+    replies: str = "edge-agent/{thing}/replies"
+
+
+class HealthSettings(Settings, frozen=True):
+    """The health message: on start, on change, and every so often.
+
+    Attributes:
+        topic: of AWS IoT Core; `{thing}` stands for the thing's name.
+        every_s: seconds from one to the next, 10 to 86400; 0: no health messages.
+    """
+
+    topic: str = "edge-agent/{thing}/health"
+    every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.every_s != 0 and not 10 <= self.every_s <= 86400:
+            raise ValueError("`every_s` must be 10 to 86400, or 0 for none")
+
+
+class ConfirmSettings(Settings, frozen=True):
+    """Whether inspections arrive: a heartbeat goes to AWS IoT Core and must come back.
+
+    Attributes:
+        by: `none`, or `echo`.
+        topic: of the heartbeat; `{thing}` stands for the thing's name.
+        every_s: seconds between heartbeats, 1 to 60.
+        unconfirmed_after_s: a heartbeat that is not back after so many seconds means: delivery unconfirmed.
+    """
+
+    by: Literal["none", "echo"] = "none"
+    topic: str = "edge-agent/{thing}/echo"
+    every_s: float = 10.0
+    unconfirmed_after_s: float = 45.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.every_s <= _MAX_BEAT_S:
+            raise ValueError(f"`every_s` must be 1 to {_MAX_BEAT_S:g}")
+        if not self.every_s < self.unconfirmed_after_s <= _MAX_UNCONFIRMED_S:
+            raise ValueError(f"`unconfirmed_after_s` must be above `every_s` and at most {_MAX_UNCONFIRMED_S:g}")
+
+
+class UpdateSettings(Settings, frozen=True):
+    """Updates of this component that a deployment announces; the classic nucleus alone asks.
+
+    Attributes:
+        defer_at_most_s: seconds that one deployment may be put off while a part is being inspected or the line holds
+            updates; 0: never.
+        recheck_s: seconds after which the nucleus asks again.
+    """
+
+    defer_at_most_s: float = 300.0
+    recheck_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.defer_at_most_s <= 86400:
+            raise ValueError("`defer_at_most_s` must be 0 to 86400")
+        if not 0.1 <= self.recheck_s <= 3600:
+            raise ValueError("`recheck_s` must be 0.1 to 3600")
