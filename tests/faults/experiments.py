@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Callable, Dict, NamedTuple
 
-from faults import bad_images, inspector_kill, model_swap, mutated_requests, power_cut, server_kill, spool_damage
+from faults import (
+    bad_images,
+    config_churn,
+    inspector_kill,
+    model_swap,
+    mutated_requests,
+    nucleus_faults,
+    power_cut,
+    server_kill,
+    spool_damage,
+)
 from faults.outcome import Outcome
 
 
@@ -17,7 +27,9 @@ EXPERIMENTS: Dict[str, Experiment] = {
     "inspector-kill": Experiment(inspector_kill.run, 100),
     "bad-images": Experiment(bad_images.run, 10_000),
     "model-swap": Experiment(model_swap.run, 100),
+    "config-churn": Experiment(config_churn.run, 1000),
     "mutated-requests": Experiment(mutated_requests.run, 10_000),
+    "nucleus": Experiment(nucleus_faults.run, 50),
     "power-cut": Experiment(power_cut.run, 1_000),
     "server-kill": Experiment(server_kill.run, 100),
     "spool-damage": Experiment(spool_damage.run, 1_000),

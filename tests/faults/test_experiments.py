@@ -8,9 +8,11 @@ from faults.experiments import EXPERIMENTS
 
 _SHORT = {
     "bad-images": 150,
+    "config-churn": 12,
     "inspector-kill": 3,
     "model-swap": 10,
     "mutated-requests": 200,
+    "nucleus": 1,
     "power-cut": 30,
     "server-kill": 3,
     "spool-damage": 40,
