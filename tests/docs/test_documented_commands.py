@@ -15,6 +15,7 @@ from typing import Dict, Iterator, List, Tuple
 import pytest
 import yaml
 from PIL import Image
+from support.messages import published
 
 from edge_agent.sample import render_part
 
@@ -175,7 +176,7 @@ def test_the_commands_of_a_page_run_in_their_order(page: str, sandbox: Path) -> 
             _stop(process)
     if page == "README.md":
         assert (sandbox / "overlays" / "PICTURE.png.overlay.png").is_file()
-        assert len((sandbox / "record.jsonl").read_text().splitlines()) == 2
+        assert len(published(sandbox / "record.jsonl")) == 2
 
 
 def test_the_documented_message_is_valid(inspection_schema: Dict[str, object]) -> None:
