@@ -18,6 +18,10 @@ CHANNELS = 3
 Pixels = npt.NDArray[np.uint8]
 
 
+def do_nothing() -> None:
+    """What there is to do for a camera whose images need no keeping."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where the pixels lie in shared memory: the segment's shm_open name and a byte range in it."""
@@ -41,6 +45,8 @@ class Frame:
         decoded_ns: monotonic clock when the pixels were in the slot, nanoseconds.
         source: where the image came from: a file name, a camera's URL without credentials.
         trigger_id: the trigger that asked for it, if one did.
+        settled: tells the camera that what became of the frame is final: it has a verdict, was given up, or was dropped
+            by the lane's policy. Not called for a frame that a stop cut short: it is to be inspected another time.
         release: returns the slot to its ring; raises SharedMemoryError on a second call.
     """
 
@@ -54,6 +60,7 @@ class Frame:
     source: str
     release: Callable[[], None] = field(repr=False)
     trigger_id: Optional[str] = None
+    settled: Callable[[], None] = field(default=do_nothing, repr=False)
 
     @property
     def width(self) -> int:

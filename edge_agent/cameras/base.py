@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Protocol, runtime_checkable
 
-from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
+from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels, do_nothing
 
 #: Called with (height, width), gives the writable RGB888 view (height, width, 3) uint8 to put the image into.
 Reserve = Callable[[int, int], Pixels]
@@ -27,12 +27,14 @@ class Captured:
         captured_at_ns: wall clock, nanoseconds since 1970-01-01 UTC.
         captured_ns: monotonic clock, nanoseconds.
         pixels: the view that was filled.
+        settled: to be called, from any thread, when what becomes of the frame is final.
     """
 
     source: str
     captured_at_ns: int
     captured_ns: int
     pixels: Pixels
+    settled: Callable[[], None] = do_nothing
 
 
 class Camera(Protocol):

@@ -13,7 +13,13 @@ from edge_agent.errors import EdgeAgentError, ImageError
 from edge_agent.frame import Pixels
 
 #: File name endings taken for images.
-SUFFIXES: Tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+SUFFIXES: Tuple[str, ...] = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".jp2", ".j2k", ".jpx", ".pgm", ".ppm", ".pnm", ".pbm"),
+)
+
+# What Pillow may take a file for, whatever it is called. It knows more, and some of that it gives to other programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 
 # Grey of 16 bits: Pillow's name depends on its version and on the byte order of the file.
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -22,14 +28,14 @@ _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 def decode_image(path: Path, reserve: Reserve) -> Pixels:
     """Decode the file into the view (height, width, 3) uint8 RGB that `reserve(height, width)` gives.
 
-    EXIF orientation is applied. Grey becomes three equal channels, alpha is left out, 16-bit samples keep their
-    upper 8 bits.
+    EXIF orientation is applied. Grey becomes three equal channels, palettes their colours, alpha is left out, 16-bit
+    samples keep their upper 8 bits. Of several pictures in a file the first is taken.
 
     Raises:
         ImageError: missing, empty, torn, no image, 32-bit samples, or a side outside 64..4096 pixels.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             _check_size(path, image.size)
             file_format = image.format
             ImageOps.exif_transpose(image, in_place=True)
@@ -54,8 +60,8 @@ def _check_size(path: Path, size: Tuple[int, int]) -> None:
 def _to_rgb(path: Path, image: Image.Image, file_format: Optional[str]) -> Image.Image:
     if image.mode == "RGB":
         return image
-    # Older Pillow opens a 16-bit grey PNG as 32-bit integers; no PNG has samples wider than 16 bits.
-    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and file_format == "PNG"):
+    # Pillow opens 16-bit grey of these formats, which know nothing wider, as 32-bit integers, or did so once.
+    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and file_format in ("PNG", "PPM")):
         samples = np.asarray(image).astype(np.uint32)
         return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -50,6 +50,7 @@ class FrameBuffer:
                 self._changed.notify_all()
         if dropped is not None:
             dropped.release()
+            dropped.settled()
             self._accounting.drop("buffer_full" if dropped is frame else "replaced")
         return True
 

@@ -177,6 +177,7 @@ class CaptureLoop:
             decoded_ns=self._path.clock.monotonic_ns(),
             source=captured.source,
             release=slot.release,
+            settled=captured.settled,
             trigger_id=trigger.id if trigger is not None else None,
         )
 

@@ -116,6 +116,7 @@ class InspectLoop:
         except (DetectorError, SharedMemoryError) as error:
             cause = _CAUSES.get(type(error), "server_fault")
             self._accounting.fail(cause)
+            frame.settled()
             fields = {"lane": frame.camera, "sequence": frame.sequence, "cause": cause}
             _log.warning("lane %s: frame %d lost: %s", frame.camera, frame.sequence, error, extra=fields)
         except Exception:
@@ -125,6 +126,7 @@ class InspectLoop:
             inspection = self._inspection(frame, detection, taken_ns)
             self._accounting.inspect()
             self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, inspection.to_json()))
+            frame.settled()
         finally:
             if 0 < self.decide_by_ms < (self._clock.monotonic_ns() - frame.captured_ns) / 1e6:
                 self._accounting.be_late()

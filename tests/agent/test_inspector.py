@@ -187,6 +187,47 @@ def test_a_stop_while_frames_wait_counts_them_dropped(site: Site) -> None:
     assert books["dropped"] == {"stopped": books["captured"]}
 
 
+def test_files_are_deleted_when_they_are_inspected_and_a_stop_keeps_the_others(site: Site) -> None:
+    for number in range(5):
+        _image(site.images / f"{number}.png")
+    (site.images / "torn.png").write_bytes((site.images / "0.png").read_bytes()[:60])
+    camera = {"type": "folder", "path": str(site.images), "watch": False, "done": "delete"}
+    stopped = site.inspector(camera=camera)
+    stop = threading.Event()
+    thread = _run_in_background(stopped, stop)
+    _until(lambda: stopped.accounting()["line-1"].captured >= 2)
+    stop.set()
+    thread.join(10)
+    assert len(list(site.images.iterdir())) == 6
+    site.start_server()
+    inspector = site.inspector(camera=camera)
+    assert inspector.run(threading.Event()) is True
+    books = _books(inspector)
+    assert (books["captured"], books["delivered"], books["failed"]) == (6, 5, {"image": 1})
+    assert [path.name for path in site.images.iterdir()] == ["torn.png"]
+
+
+def test_two_lanes_of_different_kinds_share_a_model_and_their_books_add_up(site: Site) -> None:
+    site.start_server()
+    for number in range(4):
+        _image(site.images / f"{number}.png")
+    lanes = {
+        "folder": {"type": "folder", "path": str(site.images), "watch": False},
+        "parts": {"type": "sample", "rate": 0, "count": 3},
+    }
+    settings = {"socket": site.socket, "lanes": {n: {"model": MODEL, "camera": c} for n, c in lanes.items()}}
+    inspector = Inspector(
+        read_settings(settings, "test", thing="press-7"),
+        thing="press-7",
+        connect=IpcClient.connect,
+        clock=SystemClock(),
+    )
+    assert inspector.run(threading.Event()) is True
+    snapshots = inspector.accounting()
+    assert {name: snapshot.delivered for name, snapshot in snapshots.items()} == {"folder": 4, "parts": 3}
+    assert all(snapshot.balanced() for snapshot in snapshots.values())
+
+
 def test_an_outage_of_the_nucleus_delays_messages_and_loses_none(site: Site) -> None:
     site.start_server()
     for number in range(5):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, List, Tuple
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,11 +56,14 @@ def test_alpha_is_left_out(tmp_path: Path) -> None:
     assert np.array_equal(_decode(tmp_path / "a.png"), _scene())
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_sixteen_bits_keep_their_upper_eight_however_dark(tmp_path: Path, name: str) -> None:
     # Dark on purpose: a reader that guesses the scale from the maximum would brighten it.
     samples = np.arange(100 * 80, dtype=np.uint16).reshape(80, 100)
-    Image.fromarray(samples).save(tmp_path / name)
+    if name == "a.pgm":
+        (tmp_path / name).write_bytes(b"P5 100 80 65535\n" + samples.astype(">u2").tobytes())
+    else:
+        Image.fromarray(samples).save(tmp_path / name)
     expected = (samples >> 8).astype(np.uint8)
     assert np.array_equal(_decode(tmp_path / name), np.repeat(expected[:, :, None], 3, axis=2))
 
@@ -69,6 +73,44 @@ def test_palette_and_cmyk_become_rgb(tmp_path: Path) -> None:
     assert np.array_equal(_decode(tmp_path / "p.png"), _scene())
     Image.fromarray(_scene()).convert("CMYK").save(tmp_path / "c.tif")
     assert np.array_equal(_decode(tmp_path / "c.tif"), _scene())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_of_colour_keep_their_upper_eight(tmp_path: Path, name: str) -> None:
+    samples = np.arange(100 * 80 * 3, dtype=np.uint16).reshape(80, 100, 3) * 2 + 1
+    cv2.imwrite(str(tmp_path / name), samples[:, :, ::-1])
+    assert np.array_equal(_decode(tmp_path / name), (samples >> 8).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.jp2", "a.ppm"])
+def test_whatever_pillow_writes_is_read(tmp_path: Path, mode: str, name: str) -> None:
+    """Black and white come out as such, from every mode that the format has."""
+    bar = np.zeros((80, 100), np.uint8)
+    bar[:, 50:] = 255
+    image = Image.fromarray(bar)
+    image = Image.fromarray(bar.astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    try:
+        image.save(tmp_path / name)
+    except (OSError, KeyError, ValueError):
+        return  # the format has no such mode
+    pixels = _decode(tmp_path / name).astype(int)
+    assert pixels[:, :40].max() <= 8
+    assert pixels[:, 60:].min() >= 247
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.mpo"])
+def test_of_several_pictures_in_a_file_the_first_is_taken(tmp_path: Path, name: str) -> None:
+    pictures = [Image.new("RGB", (80, 70), colour) for colour in ("white", "black")]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
+    assert (_decode(tmp_path / name) == 255).all()
+
+
+def test_a_file_of_another_kind_under_the_name_of_an_image_starts_no_other_program(tmp_path: Path) -> None:
+    """Pillow hands PostScript to Ghostscript, where that is installed."""
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="no known image format"):
+        _decode(tmp_path / "a.png")
 
 
 def _png(size: Tuple[int, int], **options: Any) -> bytes:

@@ -56,8 +56,10 @@ class VideoCamera:
             return None
         read, self._waiting = self._waiting, None
         if not self._settings.scheme:
-            # A file's frame is captured when it is wanted, however long before it was decoded.
+            # A file's frame is captured when it is wanted, however long before it was decoded: the next one is
+            # decoded while this one becomes RGB.
             read = self._now(read.frame)
+            self._reading = self._begin_reading()
         pixels = stream.place(read.frame, reserve)
         return Captured(stream.name(read.frame), read.wall_ns, read.monotonic_ns, pixels)
 
@@ -67,8 +69,7 @@ class VideoCamera:
 
     def _read(self, timeout: float) -> Optional[_Read]:
         if self._reading is None:
-            self._asked_ns = self._clock.monotonic_ns()
-            self._reading = self._video.begin(lambda stream: self._now(stream.read()))
+            self._reading = self._begin_reading()
         if not is_done(self._reading, timeout):
             if self._clock.monotonic_ns() - self._asked_ns > (self._settings.read_timeout_s + _GRACE_S) * 1e9:
                 raise CameraNotConnectedError(
@@ -77,6 +78,10 @@ class VideoCamera:
             return None
         reading, self._reading = self._reading, None
         return reading.result()
+
+    def _begin_reading(self) -> Future[_Read]:
+        self._asked_ns = self._clock.monotonic_ns()
+        return self._video.begin(lambda stream: self._now(stream.read()))
 
     def _now(self, frame: Any) -> _Read:
         return _Read(frame, self._clock.wall_ns(), self._clock.monotonic_ns())
