@@ -66,6 +66,10 @@ def set_graph(key: str, value: Any) -> Callable[[Document], None]:
     return lambda content: content["model_graph"].update({key: value})
 
 
+def set_units(minimum: Any, maximum: Any) -> Callable[[Document], None]:
+    return lambda content: content.update(package={"min_inference_units": minimum, "max_inference_units": maximum})
+
+
 S = r"manifest\.json: model_graph\.stages\[0\]\."
 G = r"manifest\.json: model_graph\."
 MISTAKES = [
@@ -111,6 +115,10 @@ MISTAKES = [
         S + "classification_head_enabled: is false, and so is segmentation_head_enabled",
     ),
     (lambda c: c.update(package={"version": 3}), r"manifest\.json: package\.version: has the wrong type"),
+    (set_units(0, 1), r"manifest\.json: package\.min_inference_units: is 0, not 1 to 64"),
+    (set_units(3, 2), r"manifest\.json: package\.max_inference_units: is 2, not 3 to 64"),
+    (set_units(None, 65), r"manifest\.json: package\.max_inference_units: is 65, not 1 to 64"),
+    (set_units(1, "2"), r"manifest\.json: package\.max_inference_units: has the wrong type"),
     (lambda c: c.update(runtime=1), r"manifest\.json: runtime: has the wrong type"),
 ]
 
