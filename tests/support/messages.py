@@ -10,8 +10,17 @@ from edge_agent.inspection import inspections_in
 
 
 def published(record: Path) -> List[Dict[str, Any]]:
-    """Every inspection in the record's whole lines, in order, of batches and alone; none where there is no record."""
+    """Every inspection in the record's whole lines, in order, of batches and alone; none where there is no record.
+
+    What else an inspector publishes, such as its health, is left out.
+    """
     if not record.exists():
         return []
     lines = record.read_bytes().split(b"\n")[:-1]
-    return [inspection for line in lines for inspection in inspections_in(json.loads(line)["payload"])]
+    payloads = [json.loads(line)["payload"] for line in lines]
+    return [
+        inspection
+        for payload in payloads
+        if "inspections" in payload or "is_anomalous" in payload
+        for inspection in inspections_in(payload)
+    ]
