@@ -120,9 +120,10 @@ def to_message(bodies: Sequence[bytes]) -> bytes:
 
 
 def inspections_in(message: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """The inspections of one published message, decoded: of a batch, or the message itself."""
-    batch = message.get("inspections")
-    return list(batch) if batch is not None else [dict(message)]
+    """The inspections of one published message, decoded: of a batch, or the message itself; none of another message."""
+    if "inspections" in message:
+        return list(message["inspections"])
+    return [dict(message)] if "is_anomalous" in message else []
 
 
 def _document(inspection: Inspection) -> Dict[str, Any]:

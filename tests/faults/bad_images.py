@@ -70,7 +70,7 @@ def run(count: int, seed: int) -> Outcome:
         scratch = Path(directory)
         images = scratch / "images"
         images.mkdir()
-        camera = {"type": "folder", "path": str(images), "poll_s": 0.02, "settle_s": 0}
+        camera = {"type": "folder", "path": str(images), "poll_s": 0.02, "settle_s": 0, "torn_s": 0}
         line = Line(scratch, {_LANE: {"model": sample.MODEL_NAME, "camera": camera}})
         try:
             good, readable, memory = _show(line, images, count, choices)

@@ -17,10 +17,4 @@ def published(record: Path) -> List[Dict[str, Any]]:
     if not record.exists():
         return []
     lines = record.read_bytes().split(b"\n")[:-1]
-    payloads = [json.loads(line)["payload"] for line in lines]
-    return [
-        inspection
-        for payload in payloads
-        if "inspections" in payload or "is_anomalous" in payload
-        for inspection in inspections_in(payload)
-    ]
+    return [inspection for line in lines for inspection in inspections_in(json.loads(line)["payload"])]
