@@ -45,8 +45,9 @@ class Frame:
         decoded_ns: monotonic clock when the pixels were in the slot, nanoseconds.
         source: where the image came from: a file name, a camera's URL without credentials.
         trigger_id: the trigger that asked for it, if one did.
-        settled: tells the camera that what became of the frame is final: it has a verdict, was given up, or was dropped
-            by the lane's policy. Not called for a frame that a stop cut short: it is to be inspected another time.
+        settled: tells the camera that what became of the frame is final: its inspection is safe in the spool, or it was
+            given up, or dropped by the lane's policy. Not called for a frame that a stop cut short, or whose inspection
+            was lost: it is to be inspected another time. Returns at once.
         release: returns the slot to its ring; raises SharedMemoryError on a second call.
     """
 

@@ -27,7 +27,7 @@ class Captured:
         captured_at_ns: wall clock, nanoseconds since 1970-01-01 UTC.
         captured_ns: monotonic clock, nanoseconds.
         pixels: the view that was filled.
-        settled: to be called, from any thread, when what becomes of the frame is final.
+        settled: to be called, from any thread, when what becomes of the frame is final; returns at once.
     """
 
     source: str

@@ -125,8 +125,9 @@ class InspectLoop:
         else:
             inspection = self._inspection(frame, detection, taken_ns)
             self._accounting.inspect()
-            self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, inspection.to_json()))
-            frame.settled()
+            # What the inspection was made from is kept until the disk has it.
+            body = inspection.to_json()
+            self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, body, safe=frame.settled))
         finally:
             if 0 < self.decide_by_ms < (self._clock.monotonic_ns() - frame.captured_ns) / 1e6:
                 self._accounting.be_late()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass
-from typing import Deque, List
+from dataclasses import dataclass, field
+from typing import Callable, Deque, List
+
+from edge_agent.frame import do_nothing
 
 #: What may wait here, in bytes of JSON; beyond it the policy decides.
 MEMORY_BYTES = 8 * 1024 * 1024
@@ -20,12 +22,15 @@ class Entry:
         sequence: of its frame.
         anomalous: its verdict, which `keep_anomalies` looks at.
         body: the published JSON, UTF-8.
+        safe: called once, by a thread of the spool or of the publisher, when it is on disk or was delivered without
+            it; not when it expired before. It must return soon.
     """
 
     lane: str
     sequence: int
     anomalous: bool
     body: bytes
+    safe: Callable[[], None] = field(default=do_nothing, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,8 @@ class Spool:
                     self._pending.written()
                     self._trouble = None
                     self._changed.notify_all()
+                for item in batch:
+                    item.entry.safe()
                 self._outage.over()
                 backoff.reset()
 
@@ -278,6 +280,8 @@ class Spool:
 
     def _delivered_from_memory(self, items: List[Waiting]) -> None:
         self._ledger.decide(Change(unstored=Counter(item.entry.lane for item in items)))
+        for item in items:
+            item.entry.safe()
         self._settled()
 
     def _kept_in_memory(self, items: List[Waiting]) -> None:

@@ -204,7 +204,7 @@ def test_files_are_deleted_when_they_are_inspected_and_a_stop_keeps_the_others(s
     assert inspector.run(threading.Event()) is True
     books = _books(inspector)
     assert (books["captured"], books["delivered"], books["failed"]) == (6, 5, {"image": 1})
-    assert [path.name for path in site.images.iterdir()] == ["torn.png"]
+    _until(lambda: [path.name for path in site.images.iterdir()] == ["torn.png"])
 
 
 def test_two_lanes_of_different_kinds_share_a_model_and_their_books_add_up(site: Site) -> None:

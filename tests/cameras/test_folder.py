@@ -161,10 +161,13 @@ def test_a_mount_that_goes_and_returns_is_noticed_and_its_files_do_not_count_twi
 
 
 def _settle(captured: Captured) -> None:
-    """As the lane's other thread does it."""
+    """As another thread does it; waits for what that has begun."""
     thread = threading.Thread(target=captured.settled)
     thread.start()
     thread.join()
+    for helper in threading.enumerate():
+        if helper.name == "folder-done":
+            helper.join()
 
 
 @pytest.mark.parametrize("done", ["delete", "move"])

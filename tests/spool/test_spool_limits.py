@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -242,6 +243,25 @@ def test_no_place_for_a_spool_is_no_reason_not_to_work(tmp_path: Path, caplog: p
     spool.close(5.0)
     assert caplog.text.count("waiting") == 1
     assert caplog.text.count("works again") == 1
+
+
+def test_what_is_safe_is_told_once_and_what_was_lost_never(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "state"
+    in_the_way.write_text("a file where a directory should be")
+    spool = open_spool(in_the_way / "spool", memory_bytes=3_000, policy="keep_newest")
+    safe: List[int] = []
+    for number in range(10):
+        put(spool, number, size=400, safe=functools.partial(safe.append, number))
+    assert safe == []
+    waiting = spool.in_memory()
+    delivered = deliver(spool, most=1)
+    assert safe == delivered
+    in_the_way.unlink()
+    assert spool.flush(30.0)
+    spool.close(5.0)
+    # Those that had no room in memory expired, and were never safe.
+    assert 1 < waiting < 10
+    assert safe == list(range(10 - waiting, 10))
 
 
 def test_a_run_that_ends_without_a_disk_counts_what_it_loses(tmp_path: Path) -> None:

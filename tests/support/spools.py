@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import msgspec
 
 from edge_agent.clock import SystemClock
+from edge_agent.frame import do_nothing
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
 
@@ -22,14 +23,22 @@ def open_spool(directory: Path, *, memory_bytes: Optional[int] = None, **setting
     return spool
 
 
-def put(spool: Spool, number: int, *, lane: str = "line-1", anomalous: bool = False, size: int = 500) -> int:
+def put(
+    spool: Spool,
+    number: int,
+    *,
+    lane: str = "line-1",
+    anomalous: bool = False,
+    size: int = 500,
+    safe: Callable[[], None] = do_nothing,
+) -> int:
     """Hand over one inspection as a lane does; its sequence number."""
     accounting = spool.accounting(lane)
     accounting.capture()
     accounting.inspect()
     sequence = spool.next_sequence(lane)
     body = {"number": number, "lane": lane, "sequence": sequence, "filling": "x" * size}
-    spool.put(Entry(lane, sequence, anomalous, json.dumps(body).encode()))
+    spool.put(Entry(lane, sequence, anomalous, json.dumps(body).encode(), safe))
     return sequence
 
 

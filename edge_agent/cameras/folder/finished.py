@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Deque, Dict, Tuple
+from typing import Deque, Dict, Optional, Tuple
 
 from edge_agent.cameras.folder.listing import State
 from edge_agent.cameras.folder.memory import Memory
@@ -23,18 +23,22 @@ _log = logging.getLogger(__name__)
 
 
 class Finished:
-    """Files are handed in by any thread. What is slow is done by the camera's thread, as long as there is one.
+    """Files are handed in by any thread, and none waits for the disk or the network mount that they are on.
 
-    A file that cannot be moved or deleted stays where it is, which is logged once: inspecting goes on.
+    The camera's thread does what there is to do, and after its end a thread that lives as long as that takes. A file
+    that cannot be moved or deleted stays where it is, which is logged once: inspecting goes on.
     """
 
     def __init__(self, settings: FolderSettings) -> None:
         self._settings = settings
         self._directory = Path(settings.path)
         self._memory = Memory(Path(settings.remember)) if settings.remember else None
-        self._lock = threading.Lock()
         self._waiting: Deque[Tuple[str, State]] = deque()
+        self._lock = threading.Lock()
+        # Who does the work, while the camera does not: held with the lock.
         self._camera_runs = False
+        self._helper: Optional[threading.Thread] = None
+        self._working = threading.Lock()
         self._outage = Outage(_log, f"{settings.path}: files that are done")
 
     def open(self) -> Dict[str, int]:
@@ -68,26 +72,37 @@ class Finished:
     def add(self, name: str, state: State) -> None:
         """The frame of the file in this state is settled."""
         with self._lock:
-            if self._camera_runs:
-                self._waiting.append((name, state))
-                return
-        self._finish(name, state)
+            self._waiting.append((name, state))
+            if not self._camera_runs and self._helper is None:
+                # No daemon: a run that ends waits for it.
+                self._helper = threading.Thread(target=self._help, name="folder-done")
+                self._helper.start()
 
     def give_up(self, name: str, state: State) -> None:
         """The file in this state never became a frame."""
         if self._settings.done == "keep":
-            self._finish(name, state)
+            with self._working:
+                self._finish(name, state)
 
     def work(self) -> None:
         """Do what was handed in."""
         while self._waiting:
-            self._finish(*self._waiting.popleft())
+            with self._working, contextlib.suppress(IndexError):
+                self._finish(*self._waiting.popleft())
 
     def close(self) -> None:
-        """What is handed in later is done by who hands it in."""
+        """The camera's thread does no more of it after this."""
         with self._lock:
             self._camera_runs = False
         self.work()
+
+    def _help(self) -> None:
+        while True:
+            self.work()
+            with self._lock:
+                if not self._waiting:
+                    self._helper = None
+                    return
 
     def _finish(self, name: str, state: State) -> None:
         path = self._directory / name

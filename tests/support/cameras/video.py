@@ -76,7 +76,9 @@ class RtspRig(LiveRig):
     @classmethod
     def missing(cls) -> str:
         probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
-        found = subprocess.run([_DEBIAN_PYTHON, "-c", probe], capture_output=True, check=False).returncode == 0
+        found = Path(_DEBIAN_PYTHON).exists() and (
+            subprocess.run([_DEBIAN_PYTHON, "-c", probe], capture_output=True, check=False).returncode == 0
+        )
         return "" if found else "GStreamer's RTSP server with its bindings (gir1.2-gst-rtsp-server-1.0)"
 
     def settings(self) -> Dict[str, Any]:
