@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, Set
@@ -46,6 +47,17 @@ def no_segment_left() -> Iterator[None]:
     before = _own_segments()
     yield
     assert _own_segments() - before == set()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A verb that a test ran in this process set up logging for itself alone."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(scope="session")

@@ -50,10 +50,6 @@ class Disk:
         self._unsynced_since_ns: Optional[int] = None
         self.recoveries = 0
 
-    @property
-    def is_open(self) -> bool:
-        return self._store is not None
-
     def may_hold_older(self) -> bool:
         """Whether inspections may lie there that cannot be read now, older than any in memory."""
         if self._store is not None:

@@ -97,6 +97,8 @@ class Ledger:
                 mine.delivered += book.delivered
                 mine.expired.update(book.expired)
                 self._next_sequence[lane] = max(self._next_sequence[lane], mine.reserved + 1)
+                # A recovery may know more than the database does.
+                self._unwritten.add(lane)
             self._agree(waiting)
 
     def agree(self, waiting: Counter[str]) -> None:

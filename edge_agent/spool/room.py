@@ -64,9 +64,9 @@ def _evict(
     victims = []
     if policy == "keep_anomalies":
         victims = store.read(max(after, marks.evicted_normal), _EVICTED_AT_ONCE, normal_only=True)
-        if victims:
-            marks = replace(marks, evicted_normal=victims[-1].id)
-        elif spare_anomalies:
+        # Where none is left, the next look begins behind all that was looked through.
+        marks = replace(marks, evicted_normal=victims[-1].id if victims else store.last_id)
+        if not victims and spare_anomalies:
             return 0, marks
     if not victims:
         victims = store.read(after, _EVICTED_AT_ONCE)

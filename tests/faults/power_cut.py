@@ -74,9 +74,8 @@ class _Run:
             "pause_s": 0.01,
         }
         command = [sys.executable, "-m", "faults.spool_worker", str(disk.directory), json.dumps(options)]
-        subprocess.run(
-            command, env={**os.environ, **disk.environment()}, check=True, timeout=100, stdout=subprocess.DEVNULL
-        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **disk.environment()}
+        subprocess.run(command, env=environment, check=True, timeout=100, stdout=subprocess.DEVNULL)
         self._sync = sync
         self._source = disk.directory
         said_path = str(disk.directory / "said")

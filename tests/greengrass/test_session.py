@@ -54,11 +54,13 @@ def test_a_deaf_subscription_is_renewed(start, session, mode):
     link, heard = session(nucleus), Events()
     link.subscribe("echo", _hear(heard))
     wait_until(lambda: nucleus.publish("a", b"1") == 1)
+    # What is on its way when a subscription ends may be lost.
+    assert heard.take(1) == [b"1"]
     nucleus.forget_subscriptions()
     assert nucleus.publish("a", b"lost") == 0
     link.renew("echo")
     wait_until(lambda: nucleus.publish("a", b"2") == 1)
-    assert heard.take(2) == [b"1", b"2"]
+    assert heard.take(1) == [b"2"]
     link.unsubscribe("echo")
     wait_until(lambda: nucleus.publish("a", b"3") == 0)
 
