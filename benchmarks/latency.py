@@ -3,7 +3,8 @@
 The engine runs with its pre- and post-processing in this process; then the same frames, one call in flight, go to a
 model server in a process of its own. By shared memory the frame already lies in its segment, as a camera's driver puts
 it there, and the mask comes back through another. By bytes both travel in the messages. The echo answers with the
-image's bytes and computes nothing. The rounds alternate, so that what else the machine does falls on all alike.
+image's bytes and computes nothing. An empty call, ListModels after a pause as long as the engine takes, shows what of
+all this is the transport between two processes whose caches have cooled. The rounds alternate, so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -74,14 +75,29 @@ def _by_bytes(socket: str, name: str, frames: List[Pixels], count: int) -> List[
         client.close()
 
 
+def _empty(socket: str, pause_s: float, count: int) -> List[float]:
+    client = EdgeAgentClient(socket, deadline_s=_DEADLINE_S)
+    times = []
+    try:
+        for _ in range(count + WARM_UP):
+            time.sleep(pause_s)
+            started = time.perf_counter()
+            client.list_models()
+            times.append((time.perf_counter() - started) * 1000)
+    finally:
+        client.close()
+    return times[WARM_UP:]
+
+
 def _measure(
     size: str, store: Path, server: str, echo: str, *, count: int, rounds: int, threads: int
 ) -> Dict[str, Any]:
     name, frames = package_name(size), render_frames(SIZES[size])
-    times: Dict[str, List[float]] = {kind: [] for kind in ("bare", "shm", "bytes", "echo")}
+    times: Dict[str, List[float]] = {kind: [] for kind in ("bare", "shm", "bytes", "echo", "empty")}
     share = max(2, count // rounds)
     for _ in range(rounds):
         times["bare"] += bare_times(store / name, frames, share, threads)
+        times["empty"] += _empty(server, percentile(times["bare"], 50) / 1000, share)
         times["shm"] += _by_memory(server, name, frames, share)
         times["bytes"] += _by_bytes(server, name, frames, share)
         times["echo"] += _by_bytes(echo, name, frames, share)
@@ -105,6 +121,7 @@ def _figures(results: Dict[str, Any], pss_mb: float) -> Dict[str, Any]:
             kind: {size: round(results[size][kind]["p99"] / results[size][kind]["p50"], 3) for size in results}
             for kind in ("bare", "shm")
         },
+        "empty_call_ms": {size: round(results[size]["empty"]["p50"], 3) for size in results},
         "pss_mb": pss_mb,
         "ms": {
             size: {k: {p: round(v, 3) for p, v in ps.items()} for k, ps in results[size].items()} for size in results
