@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
+from edge_agent.agent.http_calls import HttpCalls
 from edge_agent.agent.inspector import Inspector
 from edge_agent.agent.settings import InspectorSettings, read_settings
 from edge_agent.agent.talk.configuration import (
@@ -18,6 +19,7 @@ from edge_agent.agent.talk.configuration import (
     watch_component,
 )
 from edge_agent.agent.talk.conversation import Conversation
+from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.clock import Clock
 from edge_agent.config import read_file
 from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient, check_environment
@@ -54,6 +56,7 @@ class Operation:
         self._settled = settled
         self._watch: Optional[ConfigurationWatch] = None
         self._conversation: Optional[Conversation] = None
+        self._messages: Optional[TriggerMessages] = None
         self.inspector: Optional[Inspector] = None
 
     def run(self) -> bool:
@@ -78,6 +81,8 @@ class Operation:
         if self.inspector is None:
             return None
         told = self._conversation.report() if self._conversation is not None else {}
+        if self._messages is not None:
+            told = {"trigger_messages": self._messages.counts(), **told}
         return {**self.inspector.report(), **told}
 
     def read_again(self) -> None:
@@ -98,19 +103,26 @@ class Operation:
         )
         keeper = ConfigurationKeeper(inspector.apply, self._thing, stop)
         watch = ConfigurationWatch(self._reader(session), subject, keeper, clock, data)
+        messages = TriggerMessages(inspector.lane, clock)
+        calls = HttpCalls(messages, lambda: inspector.settings, clock)
+        keeper.listen(calls.configure)
         conversation: Optional[Conversation] = None
         if session is not None:
             if self._config_file is None:
                 watch_component(session, watch, keeper)
-            conversation = Conversation(inspector, session, keeper, thing=self._thing, clock=clock, stop=stop)
+            conversation = Conversation(
+                inspector, session, keeper, thing=self._thing, clock=clock, stop=stop, messages=messages
+            )
             conversation.start()
-        self._watch, self._conversation, self.inspector = watch, conversation, inspector
+        self._messages, self._watch, self._conversation, self.inspector = messages, watch, conversation, inspector
+        calls.configure(settings)
         watch.start()
         _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
         try:
             well = inspector.run(stop)
         finally:
             watch.close(_CLOSE_S)
+            calls.close()
             if conversation is not None:
                 conversation.close(_CLOSE_S)
         return well and not (conversation is not None and conversation.token_died())

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Literal, Mapping, Type
 
-from edge_agent.agent.talk_settings import CommandSettings, ConfirmSettings, HealthSettings, UpdateSettings
+from edge_agent.agent.talk_settings import (
+    CommandSettings,
+    ConfirmSettings,
+    HealthSettings,
+    HttpSettings,
+    UpdateSettings,
+)
 from edge_agent.agent.topics import fill_topics
 from edge_agent.config import Settings, convert, join
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
@@ -13,6 +19,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.lane import LaneSettings
 from edge_agent.spool import SpoolSettings
+from edge_agent.triggers import MessageSettings
 
 _SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
@@ -24,6 +31,7 @@ _BLOCKS: Dict[str, Type[Settings]] = {
     "commands": CommandSettings,
     "health": HealthSettings,
     "updates": UpdateSettings,
+    "http": HttpSettings,
 }
 
 
@@ -40,6 +48,7 @@ class InspectorSettings(Settings, frozen=True):
         commands: what may be asked of the inspector from outside.
         health: what it tells of itself.
         updates: of this component, and when they may come.
+        http: what may be called over HTTP.
         lanes: by name, which is the camera's id in every inspection.
     """
 
@@ -53,6 +62,7 @@ class InspectorSettings(Settings, frozen=True):
     commands: CommandSettings = CommandSettings()
     health: HealthSettings = HealthSettings()
     updates: UpdateSettings = UpdateSettings()
+    http: HttpSettings = HttpSettings()
 
     @property
     def edge_agent_socket(self) -> str:
@@ -88,4 +98,12 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
     # One by one, too, so that an error names the block it is in.
     for key, kind in _BLOCKS.items():
         values[key] = convert(values.get(key, {}), kind, subject, key)
-    return fill_topics(convert(values, InspectorSettings, subject), subject, thing)
+    settings = convert(values, InspectorSettings, subject)
+    for name, lane in settings.lanes.items():
+        if isinstance(lane.trigger, MessageSettings) and lane.trigger.source == "http" and not settings.http.address:
+            raise ConfigError(
+                f"{subject}: lanes.{name}.trigger",
+                "waits for calls over HTTP, and nothing is served",
+                "Set `http.address` and `http.token_file`.",
+            )
+    return fill_topics(settings, subject, thing)

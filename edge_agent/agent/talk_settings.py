@@ -1,4 +1,4 @@
-"""Settings of the conversation with the nucleus."""
+"""Settings of the conversation with the nucleus, and with what calls over HTTP."""
 
 from __future__ import annotations
 
@@ -81,3 +81,19 @@ class UpdateSettings(Settings, frozen=True):
             raise ValueError("`defer_at_most_s` must be 0 to 86400")
         if not 0.1 <= self.recheck_s <= 3600:
             raise ValueError("`recheck_s` must be 0.1 to 3600")
+
+
+class HttpSettings(Settings, frozen=True):
+    """What the inspector serves over HTTP; docs/triggers.md.
+
+    Attributes:
+        address: `HOST:PORT`, such as 127.0.0.1:9465; empty: nothing is served.
+        token_file: holds the token that each request must bear; made, with a new token, where it is not there.
+    """
+
+    address: str = ""
+    token_file: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.address) != bool(self.token_file):
+            raise ValueError("`address` and `token_file` belong together")

@@ -19,6 +19,7 @@ from edge_agent.agent.talk.status import Status
 from edge_agent.agent.talk.ticker import Ticker
 from edge_agent.agent.talk.updates import UpdateGuard, UpdateHold
 from edge_agent.agent.talk_settings import CommandSettings
+from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.clock import Clock
 from edge_agent.errors import IpcUnavailableError
 from edge_agent.greengrass.ipc import Closable, IpcClient
@@ -44,6 +45,7 @@ class Conversation:
         thing: the thing's name.
         clock: time.
         stop: of the inspector. Set here when the nucleus has to start the component anew: see `token_died`.
+        messages: takes triggers that come on topics.
     """
 
     def __init__(
@@ -55,19 +57,20 @@ class Conversation:
         thing: str,
         clock: Clock,
         stop: threading.Event,
+        messages: TriggerMessages,
     ) -> None:
         self._inspector = inspector
         self._session = session
         self._stop = stop
         self._outbox = Outbox(session, clock)
         self._confirmation = Confirmation(session, self._outbox, self._delivered, clock)
-        self._triggers = MessageTriggers(session, inspector.lane, clock)
+        self._triggers = MessageTriggers(session, messages)
         hold = UpdateHold(clock)
         self._updates = UpdateGuard(inspector.busy, hold, lambda: inspector.settings.updates, clock)
         parts: Dict[str, Callable[[], Dict[str, Any]]] = {
             "configuration": keeper.status,
             "delivery": self._confirmation.status,
-            "trigger_messages": self._triggers.counts,
+            "trigger_messages": messages.counts,
             "unsent": self._outbox.lost,
         }
         self._parts = parts

@@ -1,0 +1,134 @@
+"""What may be called on the inspector over HTTP: `POST /lanes/<lane>/trigger` (docs/triggers.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import threading
+from http import HTTPStatus
+from pathlib import Path
+from typing import Callable, Mapping, Optional
+
+from edge_agent.agent.settings import InspectorSettings
+from edge_agent.agent.talk_settings import HttpSettings
+from edge_agent.agent.trigger_messages import TriggerMessages
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.lane import LaneSettings
+from edge_agent.outage import Outage
+from edge_agent.triggers import MessageSettings
+from edge_agent.web import Answer, HttpServer, Request, read_token, words
+
+_log = logging.getLogger(__name__)
+
+_TRIGGER = re.compile(r"/lanes/([A-Za-z0-9_.-]{1,64})/trigger")
+
+_STATUS = {
+    "fired": HTTPStatus.ACCEPTED,
+    "repeated": HTTPStatus.OK,
+    "missed": HTTPStatus.CONFLICT,
+    "homeless": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class HttpCalls:
+    """Serves where the configuration says so, and tries again for as long as the address cannot be had.
+
+    Args:
+        messages: takes the triggers.
+        settings: what is in force.
+        clock: time.
+    """
+
+    def __init__(self, messages: TriggerMessages, settings: Callable[[], InspectorSettings], clock: Clock) -> None:
+        self._messages = messages
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._now = HttpSettings()
+        self._server: Optional[HttpServer] = None
+        self._given_up = threading.Event()
+
+    @property
+    def address(self) -> str:
+        """Where it serves; empty while it does not."""
+        with self._lock:
+            return "" if self._server is None else self._server.address
+
+    def configure(self, settings: InspectorSettings) -> None:
+        """Serve as these settings say; returns at once. One thread at a time."""
+        if settings.http == self._now:
+            return
+        self.close()
+        self._now = settings.http
+        self._given_up = threading.Event()
+        if settings.http.address:
+            threading.Thread(
+                target=self._open, args=(settings.http, self._given_up), name="http-calls", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        self._given_up.set()
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def _open(self, settings: HttpSettings, given_up: threading.Event) -> None:
+        outage, backoff = Outage(_log, f"http: {settings.address}"), Backoff()
+        while not given_up.is_set():
+            try:
+                server = HttpServer(settings.address, self._answer, token=_token(Path(settings.token_file)))
+                server.open()
+            except EdgeAgentError as error:
+                outage.report(error)
+                self._clock.wait(given_up, backoff.next())
+                continue
+            outage.over()
+            with self._lock:
+                late = given_up.is_set()
+                if not late:
+                    self._server = server
+            if late:
+                server.close()
+            else:
+                _log.info("http: triggers are taken on http://%s/lanes/<lane>/trigger", server.address)
+            return
+
+    def _answer(self, request: Request) -> Answer:
+        called = _TRIGGER.fullmatch(request.path)
+        if called is None:
+            return words(HTTPStatus.NOT_FOUND, "there is POST /lanes/<lane>/trigger")
+        if request.method != "POST":
+            return words(HTTPStatus.METHOD_NOT_ALLOWED, "a trigger is a POST")
+        name = called.group(1)
+        if not _takes_calls(self._settings().lanes, name):
+            return words(HTTPStatus.NOT_FOUND, f"no lane {name} has `trigger: {{type: message, source: http}}`")
+        received = self._messages.receive(name, "http", request.body)
+        return words(_STATUS[received.outcome], received.outcome, trigger_id=received.id)
+
+
+def _takes_calls(lanes: Mapping[str, LaneSettings], name: str) -> bool:
+    trigger = lanes[name].trigger if name in lanes else None
+    return isinstance(trigger, MessageSettings) and trigger.source == "http"
+
+
+def _token(path: Path) -> str:
+    """The token in the file, which is made where there is none."""
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Whole and private from the first moment: others look for the file.
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+            beside.rename(path)
+        except OSError as error:
+            raise ConfigError(
+                str(path), f"cannot be made ({error.strerror})", "Name a file in a directory of ours."
+            ) from error
+        _log.info("http: a new token is in %s", path)
+    return read_token(path)
