@@ -69,9 +69,13 @@ class Operation:
             ConfigError: the first configuration is wrong.
             IpcError: the configuration has to come from a nucleus, and there is none to wait for.
         """
+        # A file first of all: it says in which form everything after it is logged.
+        file = None if self._config_file is None else self._read_file()
+        if file is not None:
+            self._settled(self._settings(file))
         session = self._session()
         try:
-            return self._run(session)
+            return self._run(session, file)
         finally:
             if session is not None:
                 session.close(_CLOSE_S)
@@ -90,19 +94,19 @@ class Operation:
         if self._watch is not None:
             self._watch.notice()
 
-    def _run(self, session: Optional[NucleusSession]) -> bool:
+    def _run(self, session: Optional[NucleusSession], file: Optional[Mapping[str, Any]]) -> bool:
         clock, stop = self._clock, self._stop
-        data = self._first(session)
+        data = file if session is None or file is not None else first_configuration(session, clock, stop)
         if data is None:
             return True  # stopped before there was anything to do
-        subject = COMPONENT if self._config_file is None else str(self._config_file)
-        settings = read_settings(data, subject, thing=self._thing)
-        self._settled(settings)
+        settings = self._settings(data)
+        if file is None:
+            self._settled(settings)
         inspector = Inspector(
             settings, thing=self._thing, connect=IpcClient.connect, clock=clock, config_file=self._config_file
         )
         keeper = ConfigurationKeeper(inspector.apply, self._thing, stop)
-        watch = ConfigurationWatch(self._reader(session), subject, keeper, clock, data)
+        watch = ConfigurationWatch(self._reader(session), self._subject, keeper, clock, data)
         messages = TriggerMessages(inspector.lane, clock)
         calls = HttpCalls(messages, lambda: inspector.settings, clock)
         keeper.listen(calls.configure)
@@ -137,10 +141,12 @@ class Operation:
         session.start()
         return session
 
-    def _first(self, session: Optional[NucleusSession]) -> Optional[Mapping[str, Any]]:
-        if self._config_file is not None or session is None:
-            return self._read_file()
-        return first_configuration(session, self._clock, self._stop)
+    @property
+    def _subject(self) -> str:
+        return COMPONENT if self._config_file is None else str(self._config_file)
+
+    def _settings(self, data: Mapping[str, Any]) -> InspectorSettings:
+        return read_settings(data, self._subject, thing=self._thing)
 
     def _reader(self, session: Optional[NucleusSession]) -> Callable[[], Mapping[str, Any]]:
         if self._config_file is not None or session is None:

@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 _PAUSED_S = 0.05
 
+# A camera that was gone for a minute is tried every 7 s at least, so that it is back soon after its return.
+_TRIES = 8
+
 
 class _SilentError(CameraNotConnectedError):
     """It is open, and nothing comes."""
@@ -61,7 +64,7 @@ class CaptureLoop:
     def __init__(self, path: CapturePath, stop: threading.Event) -> None:
         self._path = path
         self._stop = stop
-        self._backoff = Backoff()
+        self._backoff = Backoff(tries=_TRIES)
 
     def run(self) -> None:
         path = self._path

@@ -6,6 +6,7 @@ from typing import Callable, Dict, NamedTuple
 
 from faults import (
     bad_images,
+    camera_unplug,
     config_churn,
     inspector_kill,
     model_swap,
@@ -26,6 +27,7 @@ class Experiment(NamedTuple):
 EXPERIMENTS: Dict[str, Experiment] = {
     "inspector-kill": Experiment(inspector_kill.run, 100),
     "bad-images": Experiment(bad_images.run, 10_000),
+    "camera-unplug": Experiment(camera_unplug.run, 20),
     "model-swap": Experiment(model_swap.run, 100),
     "config-churn": Experiment(config_churn.run, 1000),
     "mutated-requests": Experiment(mutated_requests.run, 10_000),

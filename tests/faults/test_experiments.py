@@ -8,6 +8,7 @@ from faults.experiments import EXPERIMENTS
 
 _SHORT = {
     "bad-images": 150,
+    "camera-unplug": 2,
     "config-churn": 12,
     "inspector-kill": 3,
     "model-swap": 10,
