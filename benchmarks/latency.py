@@ -4,7 +4,7 @@ The engine runs with its pre- and post-processing in this process; then the same
 model server in a process of its own. By shared memory the frame already lies in its segment, as a camera's driver puts
 it there, and the mask comes back through another. By bytes both travel in the messages. The echo answers with the
 image's bytes and computes nothing. An empty call, ListModels after a pause as long as the engine takes, shows what of
-all this is the transport between two processes whose caches have cooled. The rounds alternate, so that what else the machine does falls on all alike.
+all this any call costs at this pace. The rounds alternate, so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations
