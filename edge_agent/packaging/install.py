@@ -244,22 +244,34 @@ def switch(work: Path, environment: Path) -> None:
 
 
 def run(command: List[str], failure: str, env: Dict[str, str]) -> str:
-    """Runs a command and returns what it says; where it fails, prints that and raises InstallError."""
+    """Runs a command and returns what it says; where it fails, prints that and raises InstallError.
+
+    However this function is left, the command has ended: what it writes may be removed then.
+    """
+    process = None
+    # A SIGTERM while the child is being started would leave a child that nobody knows: it waits until we hold it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=env,
-            check=False,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        said = process.communicate()[0].decode("utf-8", "replace")
     except OSError as error:
         raise InstallError(f"{failure}: {error}") from error
-    said = done.stdout.decode("utf-8", "replace")
-    if done.returncode != 0:
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode != 0:
         say(said.rstrip())
-        lines = said.strip().splitlines() or [f"exit status {done.returncode}"]
+        lines = said.strip().splitlines() or [f"exit status {process.returncode}"]
         raise InstallError(f"{failure}: {lines[-1]}")
     return said
 
