@@ -48,6 +48,8 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   ├── ConflictError             the name, the component version or the client token is in use
 │   ├── ServiceQuotaExceededError   too many jobs wait
 │   └── ThrottlingError           too many requests at a time
+├── DeploymentError             a deployment (subject: target, device or command)
+│   └── DeploymentUnavailableError  AWS did not answer: worth another try
 ├── TrainingError               a manifest, an image or a label set that cannot be trained on
 └── NucleusError                the local nucleus stand-in
     └── EventStreamError          bytes that are no frame of the IPC protocol
@@ -304,6 +306,14 @@ class ServiceQuotaExceededError(PackagingError):
 class ThrottlingError(PackagingError):
     code = "ThrottlingException"
     status = 429
+
+
+class DeploymentError(EdgeAgentError):
+    pass
+
+
+class DeploymentUnavailableError(DeploymentError):
+    pass
 
 
 class TrainingError(EdgeAgentError):

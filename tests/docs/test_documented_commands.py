@@ -39,6 +39,7 @@ ELSEWHERE: Dict[str, str] = {
     r"edge-agent package": "tests/packaging",
     r"edge-agent (cameras|camera-simulator)": "tests/cli/test_cameras_command.py",
     r"edge-agent packaging": "tests/packaging",
+    r"edge-agent deploy": "tests/deployment",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
     r"mosquitto": "tests/greengrass/test_nucleus_broker.py",
     r"edge-agent nucleus .*--broker": "tests/greengrass/test_nucleus_broker.py",

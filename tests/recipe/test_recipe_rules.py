@@ -12,17 +12,19 @@ from typing import Any, Callable, Dict, List
 
 import jsonschema
 import pytest
+import yaml
 
 from edge_agent import __version__
 from edge_agent.agent import InspectorSettings, read_settings
 from edge_agent.cli.serve import serve
+from edge_agent.deployment.settings import parse_deployment, read_deployment
 from edge_agent.errors import RecipeError
 from edge_agent.packaging.build import COMPONENTS, load
 from edge_agent.packaging.portable import MAX_RECIPE_BYTES, check_recipe
 from edge_agent.packaging.recipe import read_recipe, to_json, with_bucket
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipe").glob("*.yaml"))
+RECIPES = [ROOT / f"recipe/{component.file}.yaml" for component in COMPONENTS]
 INSPECTOR = ROOT / "recipe/inspector.yaml"
 
 
@@ -217,12 +219,12 @@ def test_version_that_is_not_the_packages(tmp_path: Path) -> None:
 
 
 def test_sample_deployment_fits_recipes_and_settings() -> None:
-    deployment = json.loads((ROOT / "recipe/deployment.json").read_text())
+    deployment = read_deployment(ROOT / "recipe/deployment.yaml")
     for path in RECIPES:
         recipe = read_recipe(path)
-        entry = deployment["components"][recipe["ComponentName"]]
-        assert entry["componentVersion"] == __version__
-        configuration = {**_defaults(recipe), **json.loads(entry["configurationUpdate"]["merge"])}
+        entry = deployment.components[recipe["ComponentName"]]
+        assert entry.version == __version__
+        configuration = {**_defaults(recipe), **(entry.merge or {})}
         if path == INSPECTOR:
             settings = read_settings(configuration, "deployment", thing="press-4")
             assert settings.publish.topic == "edge-agent/press-4/inspections"
@@ -242,16 +244,15 @@ def test_defaults_of_the_model_server_are_those_of_serve() -> None:
 
 def test_deploy_page_is_true() -> None:
     page = (ROOT / "docs/deploy.md").read_text()
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
-    assert len(blocks) == 5
     for path in RECIPES:
         recipe = read_recipe(path)
         assert f"build/greengrass/recipes/{recipe['ComponentName']}-{__version__}.json" in page
         for key, value in _defaults(recipe).items():
             if isinstance(value, str):
                 assert f"| `{key}` | `{value or chr(34) * 2}` |" in page
-    # The lanes that the page shows are the sample deployment's.
-    deployment = json.loads((ROOT / "recipe/deployment.json").read_text())
-    lanes = json.loads(deployment["components"]["com.edgeagent.Inspector"]["configurationUpdate"]["merge"])
-    assert lanes in blocks
-    assert {"com.edgeagent.Inspector": {"MERGE": lanes}} in blocks
+    # What the page shows is the sample deployment, and more.
+    [block] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shown = parse_deployment(yaml.safe_load(block), "docs/deploy.md")
+    sample = read_deployment(ROOT / "recipe/deployment.yaml")
+    for name, component in sample.components.items():
+        assert (shown.components[name].version, shown.components[name].merge) == (component.version, component.merge)
