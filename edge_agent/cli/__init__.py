@@ -26,6 +26,7 @@ _VERBS: Dict[str, str] = {
     "package": "edge_agent.cli.package:package",
     "spool": "edge_agent.cli.spool:spool",
     "packaging": "edge_agent.cli.packaging:packaging",
+    "recipe": "edge_agent.cli.recipe:recipe",
     "deploy": "edge_agent.cli.deploy:deploy",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
     "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.packaging.build import build, machines_and_pythons
+from edge_agent.packaging.build import COMPONENTS, build, machines_and_pythons
 from edge_agent.packaging.wheels import MACHINES, PYTHONS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -30,7 +30,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=_SOURCE / "build" / "greengrass", help="default: build/greengrass")
     parser.add_argument("--bucket", default="", help="S3 bucket that the recipes name, for cloud deployments")
     parser.add_argument("--prefix", default="", help="path in the bucket")
+    parser.add_argument(
+        "--component",
+        nargs="+",
+        default=[component.file for component in COMPONENTS],
+        choices=[component.file for component in COMPONENTS],
+        help="default: all",
+    )
+    parser.add_argument(
+        "--gdk", action="store_true", help="recipes are named as the Greengrass Development Kit wants it"
+    )
     options = parser.parse_args()
+    components = [component for component in COMPONENTS if component.file in options.component]
+    if options.gdk and len(components) != 1:
+        parser.error("--gdk goes with one --component: a project of the kit has one")
     targets = machines_and_pythons(options.python, options.arch)
     try:
         build(
@@ -39,6 +52,9 @@ def main() -> int:
             targets,
             bucket=options.bucket,
             prefix=options.prefix,
+            components=components,
+            # The kit looks for the name that its recipe.yaml, a link to this file, leads to.
+            **({"recipe_name": f"{components[0].file}.yaml"} if options.gdk else {}),
             report=lambda line: print(line, flush=True),  # noqa: T201 - the script's output
         )
     except EdgeAgentError as error:

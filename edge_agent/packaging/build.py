@@ -16,8 +16,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence, Tu
 
 from edge_agent import __version__
 from edge_agent.errors import RecipeError
-from edge_agent.packaging.portable import check_recipe
-from edge_agent.packaging.recipe import PLACEHOLDER, artifacts, read_recipe, to_json, with_bucket
+from edge_agent.packaging.portable import read_portable_recipe
+from edge_agent.packaging.recipe import PLACEHOLDER, artifacts, to_json, with_bucket
 from edge_agent.packaging.wheels import MACHINES, Target, Wheel, build_project, download_dependencies, download_pip
 
 INSTALLER = Path(__file__).with_name("install.py")
@@ -45,6 +45,7 @@ def build(
     bucket: str = "",
     prefix: str = "",
     components: Sequence[Component] = COMPONENTS,
+    recipe_name: str = "{component}-{version}.json",
     report: Callable[[str], None] = lambda _line: None,
 ) -> None:
     """Builds components into `out`, replacing what an earlier build of the same version left there.
@@ -56,6 +57,8 @@ def build(
         bucket: S3 bucket that the recipes name; empty leaves the placeholder, which local deployments do not read.
         prefix: path in the bucket above `<component>/<version>/`.
         components: what to build.
+        recipe_name: file name of a recipe, of which the Greengrass Development Kit has one of its own. Always JSON, which
+            is YAML too.
         report: called with one line for each file written.
 
     Raises:
@@ -82,7 +85,7 @@ def build(
                 write_bundle(zip_file, component, machine, sets, project, pip)
                 carried = ", ".join(sets) or "no Python: installs from the package index"
                 report(f"{zip_file} {zip_file.stat().st_size / 1e6:.1f} MB, wheels for {carried}")
-            path = out / "recipes" / f"{component.name}-{__version__}.json"
+            path = out / "recipes" / recipe_name.format(component=component.name, version=__version__)
             _make_directory(out, path.parent)
             _write(path, to_json(with_bucket(recipe, bucket, prefix) if bucket else recipe).encode(), report)
 
@@ -94,9 +97,7 @@ def load(source: Path, component: Component) -> Dict[str, Any]:
         RecipeError: with the file and the key path.
     """
     path = source / "recipe" / f"{component.file}.yaml"
-    recipe = read_recipe(path)
-    check_recipe(recipe, str(path), path.stat().st_size)
-    check_recipe(recipe, f"{path} as JSON", len(to_json(recipe).encode()))
+    recipe = read_portable_recipe(path)
     for key, expected in (("ComponentName", component.name), ("ComponentVersion", __version__)):
         if recipe[key] != expected:
             raise RecipeError(f"{path}, {key}", f"is {recipe[key]}", f"The package says {expected}")

@@ -7,16 +7,30 @@ lists what was seen. `check_recipe` refuses it with the file and the key path.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Dict, Iterable, NoReturn, Optional
 
 from edge_agent.errors import RecipeError
 from edge_agent.packaging.portable_configuration import check_configuration, pointer_value
+from edge_agent.packaging.recipe import read_recipe, to_json
 
 # nucleus lite reads a recipe into a buffer of this size.
 MAX_RECIPE_BYTES = 8192
 _ARCHITECTURES = ("amd64", "aarch64", "arm", "x86", "riscv64", "*")
 _SEMVER = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
 _PATH_VARIABLES = ("artifacts:path", "artifacts:decompressedPath", "work:path", "kernel:rootPath", "iot:thingName")
+
+
+def read_portable_recipe(path: Path) -> Dict[str, Any]:
+    """A recipe's file that both nuclei take, as it is and in the JSON form that a cloud deployment brings.
+
+    Raises:
+        RecipeError: the first thing wrong, with file and key path.
+    """
+    recipe = read_recipe(path)
+    check_recipe(recipe, str(path), path.stat().st_size)
+    check_recipe(recipe, f"{path} as JSON", len(to_json(recipe).encode()))
+    return recipe
 
 
 def check_recipe(recipe: Dict[str, Any], file: str, size: Optional[int] = None) -> None:

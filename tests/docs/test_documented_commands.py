@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 # A line of a code block that begins like this is a command; anything else there is output, data or a picture.
-_COMMAND = re.compile(r"^(venv/bin/|edge-agent |scripts/|python |python3 |pip |\. |sudo |aws |mosquitto|git )")
+_COMMAND = re.compile(r"^(venv/bin/|edge-agent |scripts/|python |python3 |pip |\. |sudo |aws |mosquitto|git |gdk )")
 
 # Commands of another program's world, and those that other tests run.
 ELSEWHERE: Dict[str, str] = {
@@ -40,6 +40,8 @@ ELSEWHERE: Dict[str, str] = {
     r"edge-agent (cameras|camera-simulator)": "tests/cli/test_cameras_command.py",
     r"edge-agent packaging": "tests/packaging",
     r"edge-agent deploy": "tests/deployment",
+    r"edge-agent recipe": "tests/cli/test_recipe_command.py",
+    r"gdk ": "tests/recipe/test_development_kit.py",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
     r"mosquitto": "tests/greengrass/test_nucleus_broker.py",
     r"edge-agent nucleus .*--broker": "tests/greengrass/test_nucleus_broker.py",
