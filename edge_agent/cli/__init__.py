@@ -28,6 +28,7 @@ _VERBS: Dict[str, str] = {
     "packaging": "edge_agent.cli.packaging:packaging",
     "recipe": "edge_agent.cli.recipe:recipe",
     "deploy": "edge_agent.cli.deploy:deploy",
+    "doctor": "edge_agent.cli.doctor:doctor",
     "nucleus": "edge_agent.cli.nucleus:nucleus",
     "nucleus-control": "edge_agent.cli.nucleus_control:nucleus_control",
 }

@@ -40,6 +40,7 @@ ELSEWHERE: Dict[str, str] = {
     r"edge-agent (cameras|camera-simulator)": "tests/cli/test_cameras_command.py",
     r"edge-agent packaging": "tests/packaging",
     r"edge-agent deploy": "tests/deployment",
+    r"edge-agent doctor": "tests/doctor",
     r"edge-agent recipe": "tests/cli/test_recipe_command.py",
     r"gdk ": "tests/recipe/test_development_kit.py",
     r"pip install|venv/bin/pip|python3 -m venv": "scripts/test makes its environments by the same commands",
