@@ -23,6 +23,7 @@ _VERBS: Dict[str, str] = {
     "cameras": "edge_agent.cli.cameras:cameras",
     "camera-simulator": "edge_agent.cli.camera_simulator:camera_simulator",
     "train": "edge_agent.cli.train:train",
+    "evaluate": "edge_agent.cli.evaluate:evaluate_command",
     "package": "edge_agent.cli.package:package",
     "spool": "edge_agent.cli.spool:spool",
     "packaging": "edge_agent.cli.packaging:packaging",

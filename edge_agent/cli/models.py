@@ -63,7 +63,7 @@ def list_models(socket: str, as_json: bool) -> None:
 @_JSON_OPTION
 @click.argument("name")
 def describe(socket: str, as_json: bool, name: str) -> None:
-    """One model: state, message and ARN."""
+    """One model: state, message and ARN, and how it did on images that its training held out, where that is known."""
     with _client(socket) as client:
         _show(client.describe(name), as_json=as_json)
 
@@ -133,6 +133,8 @@ def _show(state: ModelState, *, as_json: bool) -> None:
         table.add_row("message", Text(state.message))
     if state.arn:
         table.add_row("ARN", Text(state.arn))
+    for name, value in state.performance.as_dict().items() if state.performance else ():
+        table.add_row(name, f"{value:g}")
     Console().print(table)
 
 
@@ -140,14 +142,17 @@ def _status(state: ModelState) -> Text:
     return Text(state.status, style=_STATUS_STYLES.get(state.status, ""))
 
 
-def _as_dict(state: ModelState) -> Dict[str, str]:
-    """The contract's own names."""
-    return {
+def _as_dict(state: ModelState) -> Dict[str, Any]:
+    """The contract's own names; the Performance by the service's, where there is one."""
+    document: Dict[str, Any] = {
         "model_component": state.component,
         "lookout_vision_model_arn": state.arn,
         "status": state.status,
         "status_message": state.message,
     }
+    if state.performance is not None:
+        document["Performance"] = state.performance.as_dict()
+    return document
 
 
 def _print_json(document: Dict[str, Any]) -> None:

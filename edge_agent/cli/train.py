@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edge_agent.cli.manifest_options import manifest_options
 from edge_agent.cli.options import size
 from edge_agent.training import TrainingResult, TrainingSettings
 from edge_agent.training import train as run_training
+from edge_agent.training.settings import DEVICES
 
 _LINES = 10  # of progress where nobody watches
 
 
 @click.command()
-@click.option(
-    "--manifest", required=True, type=click.Path(path_type=pathlib.Path), help="SageMaker Ground Truth manifest."
-)
+@manifest_options
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path), help="Model store to write into.")
 @click.option("--name", required=True, help="Name of the package, as a model component.")
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the package.")
@@ -34,12 +34,16 @@ _LINES = 10  # of progress where nobody watches
     "--size", metavar="WxH", callback=size, help="Input of the network, multiples of 16.  [default: by the images]"
 )
 @click.option("--threads", type=int, default=lambda: os.cpu_count() or 1, help="Threads.  [default: all cores]")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="auto: CUDA where it is.")
+@click.option("--resume/--no-resume", default=True, help="Go on with a training that was cut short.  [default: resume]")
+@click.option("--report", type=click.Path(path_type=pathlib.Path), metavar="FILE", help="[default: DIR/NAME.html]")
 @click.option("--force", is_flag=True, help="Replace a package of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def train(as_json: bool, **options: Any) -> None:
     """Train a model on labelled images, as Lookout for Vision had them, and write it as a package.
 
-    DIR/NAME is then a package in the model store DIR: edge-agent serve --models DIR.
+    DIR/NAME is then a package in the model store DIR: edge-agent serve --models DIR. The same command again goes on
+    with a training that was cut short.
     """
     settings = TrainingSettings(**options)
     with _progress() as report:
@@ -60,10 +64,21 @@ def _progress() -> Iterator[Callable[[Any], None]]:
     columns = (TextColumn("training"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=None, loss=float("nan"))
-        yield lambda at: bar.update(task, total=at.epochs, completed=at.epoch, loss=at.loss)
+
+        def tell(at: Any) -> None:
+            _tell_resumed(at)
+            bar.update(task, total=at.epochs, completed=at.epoch, loss=at.loss)
+
+        yield tell
+
+
+def _tell_resumed(at: Any) -> None:
+    if at.resumed and at.epoch == at.resumed + 1:
+        click.echo(f"goes on after epoch {at.resumed}, where it was cut short", err=True)
 
 
 def _tell_lines(at: Any) -> None:
+    _tell_resumed(at)
     if at.epoch % max(1, at.epochs // _LINES) == 0 or at.epoch == at.epochs:
         click.echo(f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.3f}, {at.seconds:.0f} s", err=True)
 
@@ -71,6 +86,7 @@ def _tell_lines(at: Any) -> None:
 def _document(settings: TrainingSettings, result: TrainingResult) -> Dict[str, Any]:
     return {
         "package": str(result.package),
+        "report": str(result.report),
         "name": settings.name,
         "version": settings.version,
         "performance": result.performance,
@@ -92,3 +108,4 @@ def _print(result: TrainingResult) -> None:
     console.print(table)
     seconds = result.training["wall_seconds"]
     console.print(f"threshold {result.performance['threshold']:g}, chosen on the held-out images; {seconds:.0f} s")
+    console.print(f"report {result.report}", soft_wrap=True, highlight=False, markup=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type, Union
 
 import grpc
 
-from edge_agent.contract import MAX_MESSAGE_BYTES, VERSION_METADATA, socket_path
+from edge_agent.contract import MAX_MESSAGE_BYTES, PERFORMANCE_METADATA, VERSION_METADATA, Performance, socket_path
 from edge_agent.errors import (
     DetectorError,
     DetectorTimeoutError,
@@ -45,12 +45,14 @@ class ModelState:
         arn: the ARN the agent gives, possibly empty.
         status: STOPPED, STARTING, RUNNING, FAILED or STOPPING.
         message: why, for FAILED.
+        performance: of the model on images that its training held out, where the agent says it; None in a list.
     """
 
     component: str
     arn: str
     status: str
     message: str
+    performance: Optional[Performance] = None
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,9 @@ class EdgeAgentClient:
 
     def describe(self, model: str) -> ModelState:
         request = edge_agent_pb2.DescribeModelRequest(model_component=model)
-        reply, _call = self._call(model, "DescribeModel", request)
-        return _state(reply.model_description)
+        reply, call = self._call(model, "DescribeModel", request)
+        text = _metadata(call, PERFORMANCE_METADATA)
+        return replace(_state(reply.model_description), performance=Performance.from_text(text) if text else None)
 
     def start(self, model: str) -> None:
         """Ask for a start; the model is RUNNING some time later.
@@ -154,7 +157,7 @@ class EdgeAgentClient:
         if mask is not None:
             request.anomaly_mask_params.shared_memory_handle.CopyFrom(_handle(mask))
         reply, call = self._call(model, "DetectAnomalies", request)
-        return _detection(model, reply.detect_anomaly_result, call.trailing_metadata() or ())
+        return _detection(model, reply.detect_anomaly_result, _metadata(call, VERSION_METADATA))
 
     def close(self) -> None:
         """Calls that come later fail as ServerUnavailableError."""
@@ -242,7 +245,12 @@ def _state(model: Any) -> ModelState:
     return ModelState(model.model_component, model.lookout_vision_model_arn, status, model.status_message)
 
 
-def _detection(model: str, result: Any, metadata: Any) -> Detection:
+def _metadata(call: Any, name: str) -> Optional[str]:
+    """A value of the trailing metadata of a call."""
+    return next((str(value) for key, value in call.trailing_metadata() or () if key == name), None)
+
+
+def _detection(model: str, result: Any, version: Optional[str]) -> Detection:
     if not 0.0 <= result.confidence <= 1.0:
         raise ServerFaultError(model, f"the Edge Agent answered with confidence {result.confidence}, outside 0 to 1")
     # A sub-message is never None and always true: presence has to be asked for (contract section 1.7).
@@ -260,5 +268,5 @@ def _detection(model: str, result: Any, metadata: Any) -> Detection:
         ),
         mask_size=mask_size,
         mask=mask,
-        model_version=next((str(value)[:_MAX_VERSION] for key, value in metadata if key == VERSION_METADATA), None),
+        model_version=None if version is None else version[:_MAX_VERSION],
     )

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import msgspec
 
+from edge_agent.contract import Performance
 from edge_agent.errors import ManifestError
 from edge_agent.frame import CHANNELS, MAX_SIDE
 from edge_agent.model.anomalib_stage import ANOMALIB, AnomalibKeys, find_faults
@@ -100,7 +101,7 @@ class PackageInfo(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A checked manifest. `performance` and `training` are free-form and only carried along."""
+    """A checked manifest. `performance` and `training` are free-form: carried along, and shown where they are known."""
 
     model_graph: ModelGraph
     runtime: Optional[str] = None
@@ -112,6 +113,11 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def stage(self) -> Stage:
         return self.model_graph.stages[0]
+
+    @property
+    def held_out_performance(self) -> Optional[Performance]:
+        """On the images that a training held out, as `edge-agent train` writes it; None where nothing is said."""
+        return Performance.of(self.performance.get("held_out"), "f1", "recall", "precision")
 
     @property
     def image_class_names(self) -> Tuple[str, ...]:

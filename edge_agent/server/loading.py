@@ -10,7 +10,7 @@ from edge_agent.model import Manifest, Model, ModelPackage, OnnxOptions, load_mo
 from edge_agent.server.fingerprint import Fingerprint, fingerprint_of
 from edge_agent.server.observer import ServerObserver, Unobserved
 from edge_agent.server.pool import EnginePool, close_all
-from edge_agent.server.store import DeployedModel, identity_of
+from edge_agent.server.store import DeployedModel, identity_in
 from edge_agent.server.units import InferenceUnits, Share, share_of, units_of
 
 _log = logging.getLogger(__name__)
@@ -82,8 +82,7 @@ class Loader:
                 self_test(models[0], opened)
                 while len(models) < share.kept:
                     models.append(self._load_warm(opened, share.threads))
-            version = opened.version or package.component_version
-            identity = identity_of(package.component, version, opened.model_arn)
+            identity = identity_in(opened.manifest, package.component, package.component_version)
         except BaseException:
             close_all(models)
             raise

@@ -8,6 +8,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional
 
 import grpc
 
+from edge_agent.contract import Performance
 from edge_agent.model import OnnxOptions
 from edge_agent.server.fingerprint import Fingerprint
 from edge_agent.server.loading import Loader
@@ -27,6 +28,7 @@ class ModelDescription(NamedTuple):
     component: str
     arn: str
     state: SlotState
+    performance: Optional[Performance]
 
 
 class ModelRegistry:
@@ -152,4 +154,4 @@ def _describe(slot: ModelSlot, package: Optional[DeployedModel]) -> ModelDescrip
     slot.turns.drop_dead()
     state = slot.state()
     identity = state.identity or (package.identity if package else identity_of(slot.component, None, None))
-    return ModelDescription(slot.component, identity.arn, state)
+    return ModelDescription(slot.component, identity.arn, state, identity.performance)

@@ -9,7 +9,7 @@ from typing import Any, Callable, NoReturn, Optional, TypeVar
 
 import grpc
 
-from edge_agent.contract import TIMINGS_METADATA, VERSION_METADATA
+from edge_agent.contract import PERFORMANCE_METADATA, TIMINGS_METADATA, VERSION_METADATA
 from edge_agent.errors import EdgeAgentError
 from edge_agent.model import Verdict
 from edge_agent.server.observer import CallObserver, ServerObserver, Unobserved
@@ -79,6 +79,8 @@ class EdgeAgentService(edge_agent_pb2_grpc.EdgeAgentServicer):
     def DescribeModel(self, request: Any, context: grpc.ServicerContext) -> wire.DescribeModelResponse:  # noqa: N802 - the contract's name
         def describe(_call: CallObserver) -> wire.DescribeModelResponse:
             model = self._registry.describe(request.model_component)
+            if model.performance is not None:
+                context.set_trailing_metadata(((PERFORMANCE_METADATA, model.performance.as_text()),))
             return wire.DescribeModelResponse(model_description=wire.ModelDescription(**_fields(model)))
 
         return self._answer(context, "DescribeModel", describe)

@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from edge_agent.contract import Performance
 from edge_agent.errors import ModelError
-from edge_agent.model import read_manifest
+from edge_agent.model import Manifest, read_manifest
 from edge_agent.server.artifacts import ComponentArtifacts
 
 _Stamp = Tuple[int, int, int]
@@ -20,6 +21,7 @@ class ModelIdentity(NamedTuple):
     version: Optional[str]
     arn: str
     autostart: bool = False
+    performance: Optional[Performance] = None
 
 
 class DeployedModel(NamedTuple):
@@ -80,12 +82,11 @@ class ModelStore:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            about = read_manifest(path).package
+            manifest = read_manifest(path)
         except ModelError:
             identity = identity_of(component, component_version, None)  # StartModel will say what is wrong
         else:
-            version = about.version or component_version
-            identity = identity_of(component, version, about.model_arn)._replace(autostart=about.autostart)
+            identity = identity_in(manifest, component, component_version)
         with self._lock:
             self._identities[path] = (stamp, identity)
         return identity
@@ -111,6 +112,14 @@ def _scan_directory(directory: Path) -> Dict[str, Path]:
         elif entry.suffix == ".zip":
             packages.setdefault(entry.stem, entry)
     return packages
+
+
+def identity_in(manifest: Manifest, component: str, component_version: Optional[str]) -> ModelIdentity:
+    """What a manifest says; the component's version where it says none."""
+    about = manifest.package
+    return identity_of(component, about.version or component_version, about.model_arn)._replace(
+        autostart=about.autostart, performance=manifest.held_out_performance
+    )
 
 
 def identity_of(component: str, version: Optional[str], arn: Optional[str]) -> ModelIdentity:

@@ -6,15 +6,17 @@ import copy
 import math
 import time
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from edge_agent.errors import TrainingError
 from edge_agent.model.preprocess import Preprocessor
 from edge_agent.training.augment import augment, crop_window
+from edge_agent.training.checkpoint import Checkpoint
 from edge_agent.training.network import InspectionNet
 from edge_agent.training.pictures import UNLABELLED, Mask, Pictures, is_defect
 
@@ -34,12 +36,38 @@ _View = Tuple[npt.NDArray[np.float32], Mask, float]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the fitting stands after an epoch; `loss` is the epoch's mean."""
+    """Where the fitting stands after an epoch.
+
+    Attributes:
+        epoch: just done, from 1.
+        epochs: in all.
+        loss: the epoch's mean.
+        seconds: of this run.
+        resumed: epochs that an earlier run had done.
+    """
 
     epoch: int
     epochs: int
     loss: float
     seconds: float
+    resumed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out.
+
+    Attributes:
+        net: on the CPU.
+        losses: the mean of each epoch.
+        earlier_s: seconds that an earlier run, which was cut short, had taken.
+        device: that computed.
+    """
+
+    net: InspectionNet
+    losses: List[float]
+    earlier_s: float
+    device: str
 
 
 def fit(
@@ -50,9 +78,11 @@ def fit(
     epochs: int,
     seed: int,
     threads: int,
+    device: str,
+    checkpoint: Checkpoint,
     report: Callable[[Progress], None],
-) -> InspectionNet:
-    """Train a network on `pictures`; the same arguments on the same machine give the same network.
+) -> Fitted:
+    """Train a network on `pictures`; the same arguments on the same machine's CPU give the same network.
 
     Args:
         pictures: to learn from.
@@ -61,42 +91,99 @@ def fit(
         epochs: passes over the pictures.
         seed: of the first weights, the order and the augmentation.
         threads: of PyTorch.
+        device: "cpu", "cuda", or "auto" for CUDA where there is some.
+        checkpoint: to go on from, and to write to now and then.
         report: called after each epoch.
+
+    Raises:
+        TrainingError: no such device, or the checkpoint cannot be written.
     """
+    chosen = _device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return _Fitting(pictures, preprocessor, classes, epochs, seed).run(report)
+            return _Fitting(pictures, preprocessor, classes, epochs, seed, chosen).run(checkpoint, report)
     finally:
         torch.set_num_threads(before)
 
 
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    elif name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device cuda", "is not there for PyTorch", "Leave --device out, or install its CUDA build.")
+    return torch.device(name)
+
+
 class _Fitting:
-    def __init__(self, pictures: Pictures, preprocessor: Preprocessor, classes: int, epochs: int, seed: int) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        preprocessor: Preprocessor,
+        classes: int,
+        epochs: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
         self._pictures = pictures
         self._preprocessor = preprocessor
         self._epochs = epochs
+        self._device = device
         # A piece without its mask has no label: an anomalous picture is not anomalous everywhere.
         self._crops = classes > 0 and UNLABELLED not in pictures.masks
         self._random = np.random.RandomState(seed)
-        self._net: InspectionNet = InspectionNet(classes).to(memory_format=torch.channels_last)
+        self._net: InspectionNet = InspectionNet(classes).to(device, memory_format=torch.channels_last)
         self._average: InspectionNet = copy.deepcopy(self._net)
-        self._loss = _Loss(pictures, classes)
+        self._loss = _Loss(pictures, classes, device)
         self._optimiser = torch.optim.AdamW(self._net.parameters(), lr=_RATE, weight_decay=_DECAY)
         self._steps = epochs * math.ceil(len(pictures.labels) / BATCH)
         self._step = 0
+        self._losses: List[float] = []
 
-    def run(self, report: Callable[[Progress], None]) -> InspectionNet:
+    def run(self, checkpoint: Checkpoint, report: Callable[[Progress], None]) -> Fitted:
         began = time.monotonic()
+        state = checkpoint.load()
+        earlier_s = 0.0 if state is None else self._restore(state)
+        done = len(self._losses)
         self._net.train()
-        for epoch in range(1, self._epochs + 1):
+        for epoch in range(done + 1, self._epochs + 1):
             crops = self._crops and epoch <= round(_CROPPED * self._epochs)
-            losses = [self._learn(batch) for batch in self._batches(crops=crops)]
-            report(Progress(epoch, self._epochs, float(np.mean(losses)), time.monotonic() - began))
+            self._losses.append(float(np.mean([self._learn(batch) for batch in self._batches(crops=crops)])))
+            seconds = time.monotonic() - began
+            if checkpoint.is_due() or epoch == self._epochs:
+                checkpoint.save(self._state(earlier_s + seconds))
+            report(Progress(epoch, self._epochs, self._losses[-1], seconds, done))
         self._average.eval()
-        return self._average
+        return Fitted(self._average.cpu(), self._losses, earlier_s, str(self._device))
+
+    def _state(self, seconds: float) -> Dict[str, Any]:
+        """All that the next epoch depends on, in the types that PyTorch reads without running anything."""
+        random = self._random.get_state(legacy=False)
+        return {
+            "net": self._net.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self._step,
+            "losses": self._losses,
+            "seconds": seconds,
+            "torch_random": torch.get_rng_state(),
+            "random": {**random, "state": {**random["state"], "key": random["state"]["key"].tolist()}},
+        }
+
+    def _restore(self, state: Dict[str, Any]) -> float:
+        """Go on from there; gives the seconds that were spent to get there."""
+        self._net.load_state_dict(state["net"])
+        self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._step = state["step"]
+        self._losses = list(state["losses"])
+        torch.set_rng_state(state["torch_random"])
+        random = state["random"]
+        key = np.array(random["state"]["key"], dtype=np.uint32)
+        self._random.set_state({**random, "state": {**random["state"], "key": key}})
+        return float(state["seconds"])
 
     def _batches(self, *, crops: bool) -> Iterator[Tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         order = self._random.permutation(len(self._pictures.labels))
@@ -119,7 +206,7 @@ class _Fitting:
         return [(piece, part, float(is_defect(part).any())) for piece, part in pieces]
 
     def _learn(self, batch: Tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> float:
-        images, masks, labels = batch
+        images, masks, labels = (tensor.to(self._device) for tensor in batch)
         for group in self._optimiser.param_groups:
             group["lr"] = _RATE * _schedule(self._step / self._steps)
         self._optimiser.zero_grad(set_to_none=True)
@@ -153,10 +240,10 @@ def _schedule(share: float) -> float:
 class _Loss:
     """Cross-entropy and Dice of the mask, and cross-entropy of the image label."""
 
-    def __init__(self, pictures: Pictures, classes: int) -> None:
+    def __init__(self, pictures: Pictures, classes: int, device: torch.device) -> None:
         self._classes = classes
         anomalous = float(pictures.labels.mean())
-        self._odds_weight = torch.tensor((1 - anomalous) / anomalous)
+        self._odds_weight = torch.tensor((1 - anomalous) / anomalous, device=device)
 
     def __call__(
         self, logits: Optional[torch.Tensor], odds: torch.Tensor, masks: torch.Tensor, labels: torch.Tensor

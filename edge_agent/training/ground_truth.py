@@ -1,4 +1,4 @@
-"""SageMaker Ground Truth manifests as Lookout for Vision used them: one JSON object a line, paths beside it.
+"""SageMaker Ground Truth manifests as Lookout for Vision used them: one JSON object a line.
 
 Each line has `source-ref`, an image label (metadata of type groundtruth/image-classification) and, for a segmentation
 model, a mask (metadata of type groundtruth/semantic-segmentation) whose `internal-color-map` names the classes.
@@ -6,6 +6,7 @@ model, a mask (metadata of type groundtruth/semantic-segmentation) whose `intern
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
 from edge_agent.errors import TrainingError
+from edge_agent.training.locations import Locations
 
 Color = Tuple[int, int, int]
 
@@ -23,7 +25,9 @@ _IMAGE_LABEL = "groundtruth/image-classification"
 _PIXEL_LABEL = "groundtruth/semantic-segmentation"
 _METADATA = "-metadata"
 _COLOR_MAP = "internal-color-map"
-_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+#: How a colour is written.
+HEX_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,19 @@ class LabelledSet:
     classes: Tuple[str, ...]
 
 
-def read_ground_truth(manifest: pathlib.Path) -> LabelledSet:
-    """Read and check a manifest; images and masks are only looked for, not opened.
+def read_ground_truth(manifest: pathlib.Path, locations: Optional[Locations] = None) -> LabelledSet:
+    """Read and check a manifest; images and masks are only looked for, or fetched, not opened.
+
+    Args:
+        manifest: the file.
+        locations: where its references lead; None: to files, relative ones beside the manifest.
 
     Raises:
-        TrainingError: naming the line and the key: no JSON, a label that is missing or unclear, an S3 location, a
-            missing file, the same image twice, or no line at all.
+        TrainingError: naming the line and the key: no JSON, a label that is missing or unclear, a missing file, the
+            same image twice, or no line at all.
+        MissingExtraError: a file lies in S3 and boto3 is not installed.
     """
+    locations = locations or Locations(manifest.parent)
     try:
         lines = manifest.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -79,7 +89,7 @@ def read_ground_truth(manifest: pathlib.Path) -> LabelledSet:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        example = _Line(f"{manifest}, line {number}", manifest.parent, line).example()
+        example = _Line(f"{manifest}, line {number}", locations, line).example()
         if example.image in first_seen:
             raise example.fail(
                 "source-ref",
@@ -93,6 +103,14 @@ def read_ground_truth(manifest: pathlib.Path) -> LabelledSet:
     return LabelledSet(manifest, tuple(examples), _class_names(examples))
 
 
+def manifest_digest(manifest: pathlib.Path) -> str:
+    """SHA-256 of a manifest, by which a package knows what it was trained on; raises TrainingError for what is gone."""
+    try:
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    except OSError as error:
+        raise TrainingError(str(manifest), f"cannot be read ({error.strerror})") from error
+
+
 def _class_names(examples: List[Example]) -> Tuple[str, ...]:
     """Every class of every mask, in the order of first appearance."""
     names = dict.fromkeys(name for example in examples for name in example.colors if name != BACKGROUND)
@@ -102,9 +120,9 @@ def _class_names(examples: List[Example]) -> Tuple[str, ...]:
 class _Line:
     """One line of a manifest, on its way to an example."""
 
-    def __init__(self, place: str, folder: pathlib.Path, text: str) -> None:
+    def __init__(self, place: str, locations: Locations, text: str) -> None:
         self._place = place
-        self._folder = folder
+        self._locations = locations
         try:
             entry = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -157,16 +175,10 @@ class _Line:
         value = self._entry.get(key)
         if not isinstance(value, str) or not value:
             raise self._fail(key, "is missing")
-        if "://" in value:
-            raise self._fail(
-                key,
-                f"is {value!r}, which is not a local file",
-                "Download the data and write paths relative to the manifest's folder.",
-            )
-        path = self._folder / value
-        if not path.is_file():
-            raise self._fail(key, f"names {value!r}, which is not a file in {self._folder}")
-        return path
+        try:
+            return self._locations.file(value)
+        except TrainingError as error:
+            raise self._fail(key, f"{error.subject!r} {error.reason}", error.remedy) from error
 
     def _colors(self, key: str) -> Dict[str, Color]:
         table = self._entry[key].get(_COLOR_MAP)
@@ -179,7 +191,7 @@ class _Line:
             if not isinstance(name, str) or not name:
                 raise self._fail(place, "has no class-name")
             text = str(entry.get("hex-color", ""))
-            if not _HEX.fullmatch(text):
+            if not HEX_COLOR.fullmatch(text):
                 raise self._fail(place, f"has hex-color {text!r}, not #RRGGBB")
             color = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
             name = BACKGROUND if name.lower() == BACKGROUND else name

@@ -13,11 +13,6 @@ from edge_agent.errors import MissingExtraError
 from edge_agent.frame import MAX_SIDE, MIN_SIDE, Pixels
 from edge_agent.training.ground_truth import BACKGROUND, Example
 
-try:
-    import cv2
-except ImportError as error:
-    raise MissingExtraError("opencv-python-headless", "train") from error
-
 Mask = npt.NDArray[np.uint8]
 
 #: Pixels of a mask with transparency belong to their class from this alpha on.
@@ -113,7 +108,12 @@ def load_pictures(examples: Sequence[Example], classes: Sequence[str], size: Tup
 
     Raises:
         TrainingError: as `read_image` and `read_mask`.
+        MissingExtraError: OpenCV is not installed.
     """
+    try:
+        import cv2  # here alone: whoever only asks an Edge Agent has no need of it
+    except ImportError as error:
+        raise MissingExtraError("opencv-python-headless", "train") from error
     images: List[Pixels] = []
     masks: List[Mask] = []
     for example in examples:

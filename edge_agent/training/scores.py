@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,12 @@ _LOWEST, _HIGHEST = 0.01, 0.99
 
 
 def image_metrics(scores: Floats, truth: Flags, threshold: float) -> Dict[str, float]:
-    """Precision, recall, F1 and accuracy of the verdicts `score >= threshold`, at four decimals."""
-    found = np.round(scores, DECIMALS) >= round(threshold, DECIMALS)
+    """The same as `verdict_metrics` for the verdicts `score >= threshold`, at four decimals."""
+    return verdict_metrics(np.round(scores, DECIMALS) >= round(threshold, DECIMALS), truth)
+
+
+def verdict_metrics(found: Flags, truth: Flags) -> Dict[str, float]:
+    """Precision, recall, F1 and accuracy of verdicts, at four decimals; 0 where there is nothing to divide by."""
     both = int((found & truth).sum())
     precision = both / max(int(found.sum()), 1)
     recall = both / max(int(truth.sum()), 1)
@@ -65,25 +69,45 @@ def choose_threshold(held_scores: Floats, held_truth: Flags, train_scores: Float
     return threshold
 
 
-class IntersectionOverUnion:
-    """Pooled over images: pixels that both call a class, over pixels that either does."""
+class PixelConfusion:
+    """Pixels by the class they have and the class that was found, pooled over images.
+
+    Args:
+        classes: names, background first; others may come in later.
+    """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = classes
-        self._both = np.zeros(len(classes), dtype=np.int64)
-        self._either = np.zeros(len(classes), dtype=np.int64)
+        self.classes = list(classes)
+        self._counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Row: the true class; column: the one found."""
+        return self._counts
+
+    def index(self, name: str) -> int:
+        """Of a class; one that is not known yet is appended."""
+        if name not in self.classes:
+            self.classes.append(name)
+            self._counts = np.pad(self._counts, (0, 1))
+        return self.classes.index(name)
 
     def add(self, found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> None:
         """Count one image; both are class indices of the same shape."""
-        for index in range(len(self._classes)):
-            here, there = found == index, truth == index
-            self._both[index] += np.count_nonzero(here & there)
-            self._either[index] += np.count_nonzero(here | there)
+        size = len(self.classes)
+        pairs = truth.astype(np.intp) * size + found
+        self._counts += np.bincount(pairs.reshape(-1), minlength=size * size).reshape(size, size)
 
     def by_class(self) -> Dict[str, Optional[float]]:
-        """IoU by class name, background left out; None for a class that nobody saw."""
-        return {
-            name: round(float(self._both[index] / self._either[index]), 4) if self._either[index] else None
-            for index, name in enumerate(self._classes)
-            if index
-        }
+        """Intersection over union by class name, background left out; None for a class that nobody saw."""
+        both = np.diagonal(self._counts)
+        either = self._counts.sum(axis=0) + self._counts.sum(axis=1) - both
+        return {name: _share(both[index], either[index]) for index, name in enumerate(self.classes) if index}
+
+    def of_any_class(self) -> Optional[float]:
+        """The same for all classes but background taken as one; None where nobody saw any."""
+        return _share(self._counts[1:, 1:].sum(), self._counts.sum() - self._counts[:1, :1].sum())
+
+
+def _share(part: Any, whole: Any) -> Optional[float]:
+    return round(float(part / whole), 4) if whole else None

@@ -8,11 +8,15 @@ from typing import Any, Dict, Optional, Tuple
 
 from edge_agent.errors import TrainingError
 from edge_agent.model.document import NAME, VERSION
+from edge_agent.training.locations import Mapping
 
 #: Sides of the network's input are multiples of this: it halves the image four times.
 SIDE_MULTIPLE = 16
 _SIDES = (64, 1024)
 _LONG_SIDE = 384
+
+#: What may compute.
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class TrainingSettings:
         size: (width, height) of the network's input; None chooses by the images' size.
         threads: of the training.
         force: replace a package of that name.
+        device: that computes: "cpu", "cuda", or "auto" for CUDA where there is some.
+        resume: go on with a training of the same images and settings that was cut short.
+        checkpoint_s: seconds between two states of it that are kept on disk.
+        report: the HTML report; None for out/name.html.
+        mapped: prefixes of the manifest's references, and the directories that have what is below them.
+        s3_cache: where images from S3 are kept; None: they are not fetched.
     """
 
     manifest: pathlib.Path
@@ -42,6 +52,12 @@ class TrainingSettings:
     size: Optional[Tuple[int, int]] = None
     threads: int = 2
     force: bool = False
+    device: str = "auto"
+    resume: bool = True
+    checkpoint_s: float = 5.0
+    report: Optional[pathlib.Path] = None
+    mapped: Tuple[Mapping, ...] = ()
+    s3_cache: Optional[pathlib.Path] = None
 
     def check(self) -> None:
         """Raises TrainingError for the first setting that cannot be."""
@@ -57,6 +73,8 @@ class TrainingSettings:
             raise TrainingError("seed", f"is {self.seed}, not 0 to 2**32 - 1")
         if self.threads < 1:
             raise TrainingError("threads", f"is {self.threads}, less than 1")
+        if self.device not in DEVICES:
+            raise TrainingError("device", f"is {self.device!r}, not one of {', '.join(DEVICES)}")
         if self.size and any(side % SIDE_MULTIPLE or not _SIDES[0] <= side <= _SIDES[1] for side in self.size):
             raise TrainingError(
                 f"size {self.size[0]}x{self.size[1]}",
@@ -67,12 +85,17 @@ class TrainingSettings:
     def package(self) -> pathlib.Path:
         return self.out / self.name
 
+    @property
+    def report_file(self) -> pathlib.Path:
+        return self.report or self.out / f"{self.name}.html"
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out: where the package lies, and its manifest's `performance` and `training`."""
+    """What came out: where package and report lie, and the manifest's `performance` and `training`."""
 
     package: pathlib.Path
+    report: pathlib.Path
     performance: Dict[str, Any]
     training: Dict[str, Any]
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import pathlib
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import msgspec
-import numpy as np
 
 from edge_agent.errors import MissingExtraError
-from edge_agent.model import load_model, open_package
+from edge_agent.model import Model, load_model, open_package
 from edge_agent.model.document import identity, manifest_of, mochi_stage
 from edge_agent.model.draft import draft, refuse_existing, write_manifest
 from edge_agent.model.manifest import MOCHI, ONNX, Stage
-from edge_agent.model.palette import rgb_table
 from edge_agent.model.selftest import GoldenSource, record_golden
 from edge_agent.training import scores
-from edge_agent.training.ground_truth import Example, LabelledSet, read_ground_truth
+from edge_agent.training.checkpoint import Checkpoint, fingerprint_of, open_checkpoint
+from edge_agent.training.contact_sheet import contact_sheet
+from edge_agent.training.evaluation import Evaluation, evaluate, judge_of
+from edge_agent.training.ground_truth import Example, LabelledSet, manifest_digest, read_ground_truth
+from edge_agent.training.locations import Locations
+from edge_agent.training.pictures import Pictures, common_size, load_pictures, read_image
+from edge_agent.training.report import Report, write_report
 from edge_agent.training.settings import TrainingResult, TrainingSettings, default_epochs, input_size
 from edge_agent.training.split import split
 
@@ -29,7 +34,10 @@ _GOLDEN_OF_EACH = 2  # normal and anomalous images
 
 
 def train(settings: TrainingSettings, report: Callable[[Any], None]) -> TrainingResult:
-    """Train a model and write its package to `settings.package`.
+    """Train a model and write its package to `settings.package`, and a report to `settings.report_file`.
+
+    A training that was cut short leaves its state beside the package to be; the next one of the same images and
+    settings goes on with it, and gives what the first one would have given.
 
     Args:
         settings: what to learn from and how.
@@ -44,21 +52,30 @@ def train(settings: TrainingSettings, report: Callable[[Any], None]) -> Training
     _require_extra()
     refuse_existing(settings.package, force=settings.force)
     job = _Job.prepared(settings)
-    graph = _fitted_graph(job, report)
-    with draft(settings.package, MOCHI, force=settings.force) as content:
-        (content / MOCHI / _ARTIFACT).write_bytes(graph)
-        document = job.manifest(_FIRST_THRESHOLD)
-        write_manifest(content, document)
-        held, seen = _judged(content, job)
-        threshold = scores.choose_threshold(held.found, held.truth, seen.found, seen.truth)
-        performance = _performance(held, seen, threshold)
-        document = job.manifest(threshold)
-        document["training"]["wall_seconds"] = round(time.monotonic() - began, 1)
-        document["performance"] = performance
-        write_manifest(content, document)
-        document["package"]["golden"] = _golden(content, job)
-        write_manifest(content, document)
-    return TrainingResult(settings.package, performance, document["training"])
+    pictures = load_pictures(job.training, job.classes, job.size)
+    with open_checkpoint(
+        settings.package, job.fingerprint(pictures), resume=settings.resume, every_s=settings.checkpoint_s
+    ) as checkpoint:
+        graph, fitted = _fitted_graph(job, pictures, checkpoint, report)
+        with draft(settings.package, MOCHI, force=settings.force) as content:
+            (content / MOCHI / _ARTIFACT).write_bytes(graph)
+            document = job.manifest(_FIRST_THRESHOLD)
+            write_manifest(content, document)
+            with _loaded(content, settings) as model:
+                held = evaluate(job.held, job.classes, judge_of(model))
+                seen = evaluate(job.training, job.classes, judge_of(model))
+            threshold = scores.choose_threshold(held.anomaly_scores, held.truth, seen.anomaly_scores, seen.truth)
+            document = job.manifest(threshold)
+            document["performance"] = _performance(held, seen, threshold)
+            write_manifest(content, document)
+            with _loaded(content, settings) as model:
+                document["package"]["golden"] = _golden(content, job, model)
+                sheet = contact_sheet(held, seen, threshold, job.classes, judge_of(model))
+            document["training"]["device"] = fitted.device
+            document["training"]["wall_seconds"] = round(time.monotonic() - began + fitted.earlier_s, 1)
+            write_manifest(content, document)
+        write_report(settings.report_file, Report(document, fitted.losses, held, seen, sheet))
+    return TrainingResult(settings.package, settings.report_file, document["performance"], document["training"])
 
 
 @dataclass(frozen=True)
@@ -75,10 +92,9 @@ class _Job:
 
     @classmethod
     def prepared(cls, settings: TrainingSettings) -> _Job:
-        labelled = read_ground_truth(settings.manifest)
+        locations = Locations(settings.manifest.parent, settings.mapped, settings.s3_cache)
+        labelled = read_ground_truth(settings.manifest, locations)
         training, held = split(labelled, settings.holdout, settings.seed)
-        from edge_agent.training.pictures import common_size
-
         image = common_size(labelled.examples)
         return cls(
             settings=settings,
@@ -94,6 +110,11 @@ class _Job:
     def classes(self) -> Tuple[str, ...]:
         return self.labelled.classes
 
+    def fingerprint(self, pictures: Pictures) -> str:
+        return fingerprint_of(
+            pictures, classes=self.classes, size=self.size, epochs=self.epochs, seed=self.settings.seed
+        )
+
     def stage(self, threshold: float) -> Dict[str, Any]:
         heads = ("mask", "class") if self.classes else ("class",)
         return mochi_stage(self.size, self.image, heads=heads, threshold=threshold)
@@ -101,6 +122,7 @@ class _Job:
     def manifest(self, threshold: float) -> Dict[str, Any]:
         settings = self.settings
         training = {
+            "manifest_sha256": manifest_digest(settings.manifest),
             "seed": settings.seed,
             "images": len(self.labelled.examples),
             "anomalous_images": sum(example.is_anomalous for example in self.labelled.examples),
@@ -126,100 +148,60 @@ def _require_extra() -> None:
             raise MissingExtraError("opencv-python-headless" if package == "cv2" else package, "train")
 
 
-def _fitted_graph(job: _Job, report: Callable[[Any], None]) -> bytes:
-    """Train; PyTorch and ONNX are imported here and nowhere else."""
+def _fitted_graph(
+    job: _Job, pictures: Pictures, checkpoint: Checkpoint, report: Callable[[Any], None]
+) -> Tuple[bytes, Any]:
+    """Train: the network's file, and a `fit.Fitted`. PyTorch and ONNX are imported here and by the checkpoint alone."""
     from edge_agent.model.preprocess import Preprocessor
     from edge_agent.training import fit, graph
-    from edge_agent.training.pictures import load_pictures
 
     stage = msgspec.convert(job.stage(_FIRST_THRESHOLD), Stage)
-    net = fit.fit(
-        load_pictures(job.training, job.classes, job.size),
+    fitted = fit.fit(
+        pictures,
         Preprocessor(stage),
         classes=len(job.classes),
         epochs=job.epochs,
         seed=job.settings.seed,
         threads=job.settings.threads,
+        device=job.settings.device,
+        checkpoint=checkpoint,
         report=report,
     )
-    return graph.build_graph(net, *job.size)
+    return graph.build_graph(fitted.net, *job.size), fitted
 
 
-@dataclass(frozen=True)
-class _Judgement:
-    """What the finished package says about some images: scores found, the truth, and IoU by class."""
-
-    found: scores.Floats
-    truth: scores.Flags
-    overlap: Dict[str, Any]
-
-
-def _judged(content: pathlib.Path, job: _Job) -> Tuple[_Judgement, _Judgement]:
-    """The package's own verdicts on the held-out and on the training images."""
+@contextlib.contextmanager
+def _loaded(content: pathlib.Path, settings: TrainingSettings) -> Iterator[Model]:
+    """The package as the model server would load it."""
     with open_package(content) as package:
-        model = load_model(package, threads=job.settings.threads)
+        model = load_model(package, threads=settings.threads)
         try:
-            return _judge(model, job.held, job.classes), _judge(model, job.training, job.classes)
+            yield model
         finally:
             model.close()
 
 
-def _golden(content: pathlib.Path, job: _Job) -> Any:
+def _golden(content: pathlib.Path, job: _Job, model: Model) -> Any:
     """Some of the held-out images, put into the package with what it says of them, for its self-test."""
-    from edge_agent.training.pictures import read_image
-
     chosen = [
         example
         for anomalous in (False, True)
         for example in [held for held in job.held if held.is_anomalous is anomalous][:_GOLDEN_OF_EACH]
     ]
-    with open_package(content) as package:
-        model = load_model(package, threads=job.settings.threads)
-    try:
-        golden = record_golden(
-            model, content, [GoldenSource(example.image.stem, read_image(example)) for example in chosen]
-        )
-    finally:
-        model.close()
-    return msgspec.to_builtins(golden)
+    sources = [GoldenSource(example.image.stem, read_image(example)) for example in chosen]
+    return msgspec.to_builtins(record_golden(model, content, sources))
 
 
-def _judge(model: Any, examples: Sequence[Example], classes: Sequence[str]) -> _Judgement:
-    from edge_agent.training.pictures import UNLABELLED, read_image, read_mask
-
-    found = []
-    overlap = scores.IntersectionOverUnion(classes)
-    for example in examples:
-        image = read_image(example)
-        verdict = model.detect(image)
-        found.append(verdict.score)
-        if verdict.mask is not None:
-            truth = read_mask(example, classes, (image.shape[0], image.shape[1]))
-            if UNLABELLED not in truth:
-                overlap.add(_indices(verdict.mask, len(classes)), truth)
-    return _Judgement(
-        np.array(found, dtype=np.float64), np.array([example.is_anomalous for example in examples]), overlap.by_class()
-    )
-
-
-def _indices(mask: Any, classes: int) -> Any:
-    """Class indices of a coloured mask."""
-    codes = mask.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
-    indices = np.zeros(codes.shape, dtype=np.uint8)
-    for index, color in enumerate(rgb_table()[:classes]):
-        indices[codes == int.from_bytes(color.tobytes(), "big")] = index
-    return indices
-
-
-def _performance(held: _Judgement, seen: _Judgement, threshold: float) -> Dict[str, Any]:
+def _performance(held: Evaluation, seen: Evaluation, threshold: float) -> Dict[str, Any]:
     """Held-out numbers at the chosen threshold and at 0.5, which nothing was chosen for; then those of the training."""
     performance: Dict[str, Any] = {"threshold": threshold}
-    for name, judgement in (("held_out", held), ("training", seen)):
+    for name, judged in (("held_out", held), ("training", seen)):
+        found, truth = judged.anomaly_scores, judged.truth
         performance[name] = {
-            "images": len(judgement.found),
-            **scores.image_metrics(judgement.found, judgement.truth, threshold),
-            "f1_at_half": scores.image_metrics(judgement.found, judgement.truth, _FIRST_THRESHOLD)["f1"],
-            "auroc": scores.auroc(judgement.found, judgement.truth),
-            "mask_iou": judgement.overlap,
+            "images": len(judged.judged),
+            **scores.image_metrics(found, truth, threshold),
+            "f1_at_half": scores.image_metrics(found, truth, _FIRST_THRESHOLD)["f1"],
+            "auroc": scores.auroc(found, truth),
+            "mask_iou": judged.pixels.by_class(),
         }
     return performance

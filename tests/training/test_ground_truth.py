@@ -71,10 +71,13 @@ FAULTS = {
     "no object": ("[1]", "line 2: is not a JSON object"),
     "no source": (bad_line(**{"source-ref": None}), "line 2: source-ref: is missing"),
     "no label": ({"source-ref": "bad.png"}, "has no image label"),
-    "S3 image": (bad_line(**{"source-ref": "s3://bucket/a.jpg"}), "line 2: source-ref: is 's3://bucket/a.jpg'"),
-    "S3 mask": (bad_line(**{"anomaly-mask-ref": "s3://b/m.png"}), "line 2: anomaly-mask-ref: .*Download"),
-    "missing image": (bad_line(**{"source-ref": "gone.png"}), "line 2: source-ref: names 'gone.png'"),
-    "missing mask": (bad_line(**{"anomaly-mask-ref": "gone.png"}), "line 2: anomaly-mask-ref: names 'gone.png'"),
+    "S3 image": (bad_line(**{"source-ref": "s3://bucket/a.jpg"}), "line 2: source-ref: 's3://bucket/a.jpg' lies in S3"),
+    "S3 mask": (bad_line(**{"anomaly-mask-ref": "s3://b/m.png"}), "line 2: anomaly-mask-ref: .*--source-ref-prefix"),
+    "missing image": (bad_line(**{"source-ref": "gone.png"}), "line 2: source-ref: 'gone.png' is not a file"),
+    "missing mask": (
+        bad_line(**{"anomaly-mask-ref": "gone.png"}),
+        "line 2: anomaly-mask-ref: 'gone.png' is not a file",
+    ),
     "image twice": (image_line("good.png", 0), "line 2: source-ref: repeats the image of line 1"),
     "no colour map": (
         bad_line(**{"anomaly-mask-ref-metadata": {"type": "groundtruth/semantic-segmentation"}}),

@@ -79,10 +79,22 @@ def test_threshold_stays_inside_when_scores_are_saturated():
 
 
 def test_intersection_over_union_pools_images():
-    overlap = scores.IntersectionOverUnion(("background", "scratch", "dent"))
-    overlap.add(np.array([[0, 1, 1, 0]], dtype=np.uint8), np.array([[0, 1, 0, 0]], dtype=np.uint8))
-    overlap.add(np.array([[1, 1, 0, 0]], dtype=np.uint8), np.array([[1, 0, 1, 0]], dtype=np.uint8))
-    assert overlap.by_class() == {"scratch": 0.4, "dent": None}
+    pixels = scores.PixelConfusion(("background", "scratch", "dent"))
+    pixels.add(np.array([[0, 1, 1, 0]], dtype=np.uint8), np.array([[0, 1, 0, 0]], dtype=np.uint8))
+    pixels.add(np.array([[1, 1, 0, 0]], dtype=np.uint8), np.array([[1, 0, 1, 0]], dtype=np.uint8))
+    assert pixels.by_class() == {"scratch": 0.4, "dent": None}
+    assert pixels.counts.tolist() == [[3, 2, 0], [1, 2, 0], [0, 0, 0]]
+
+
+def test_a_class_that_only_the_model_knows_is_counted():
+    pixels = scores.PixelConfusion(("background", "scratch"))
+    pixels.add(np.array([[0, 1, 1]], dtype=np.uint8), np.array([[0, 1, 1]], dtype=np.uint8))
+    assert pixels.index("dent") == 2
+    pixels.add(np.array([[2, 2, 1]], dtype=np.uint8), np.array([[1, 0, 1]], dtype=np.uint8))
+    assert pixels.by_class() == {"scratch": 0.75, "dent": 0.0}
+    # Of any class: four pixels that both call anomalous, of five that either does.
+    assert pixels.of_any_class() == 0.8
+    assert scores.PixelConfusion(("background",)).of_any_class() is None
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import html.parser
 import importlib.util
+import io
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +19,12 @@ from click.testing import CliRunner
 from manifests import image_line, mask_entries, write_lines
 from PIL import Image
 
+from edge_agent.cli.evaluate import evaluate_command
 from edge_agent.cli.train import train as command
-from edge_agent.errors import MissingExtraError, PackageError
+from edge_agent.errors import MissingExtraError, PackageError, TrainingError
 from edge_agent.model import load_model, open_package, self_test
 from edge_agent.training import TrainingSettings, train
+from edge_agent.training.checkpoint import open_checkpoint
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="PyTorch is not installed (extra `train`)")
@@ -120,6 +129,191 @@ def test_same_seed_same_model(tmp_path):
     assert graphs[0] == graphs[1]
 
 
+# Kills itself in the middle of a training, right after a state was written.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edge_agent.training import TrainingSettings, train
+
+def report(at):
+    if at.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[1])
+train(TrainingSettings(folder / "train.manifest", folder / "models", "plates", epochs=5, seed=3, threads=1,
+      checkpoint_s=0.0), report)
+"""
+
+
+@needs_torch
+@pytest.mark.train
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_killed_training_goes_on_and_gives_the_same_model(tmp_path, masks):
+    manifest = write_plates(tmp_path, count=16, masks=masks)
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(tmp_path)], cwd=Path(__file__).parents[2], timeout=100, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    hidden = tmp_path / "models" / ".plates.training"
+    assert [path.name for path in hidden.iterdir()] == ["checkpoint.pt"]
+    assert not (tmp_path / "models" / "plates").exists()
+    epochs = []
+    resumed = train(settings(tmp_path, manifest, epochs=5, seed=3), epochs.append)
+    assert [(at.epoch, at.resumed) for at in epochs] == [(4, 3), (5, 3)]
+    assert not hidden.exists()
+    whole = train(settings(tmp_path, manifest, name="whole", epochs=5, seed=3), lambda _: None)
+    graphs = [(result.package / "mochi" / "model.onnx").read_bytes() for result in (resumed, whole)]
+    assert graphs[0] == graphs[1]
+    assert resumed.performance == whole.performance
+
+
+@needs_torch
+@pytest.mark.train
+def test_what_was_left_by_another_training_is_not_gone_on_with(tmp_path, caplog):
+    manifest = write_plates(tmp_path, count=16)
+
+    class Cut(Exception):  # noqa: N818 - no error
+        pass
+
+    def cut(at):
+        if at.epoch == 2:
+            raise Cut
+
+    def epochs_of(**changes):
+        seen = []
+        train(settings(tmp_path, manifest, force=True, **{"epochs": 3, **changes}), seen.append)
+        return [at.epoch for at in seen]
+
+    def leave():
+        with pytest.raises(Cut):
+            train(settings(tmp_path, manifest, epochs=3, checkpoint_s=0.0, force=True), cut)
+
+    leave()
+    assert epochs_of() == [3]
+    leave()
+    assert epochs_of(resume=False) == [1, 2, 3]
+    leave()
+    assert epochs_of(seed=1) == [1, 2, 3]
+    assert "with other images or settings" in caplog.text
+    leave()
+    (tmp_path / "models" / ".plates.training" / "checkpoint.pt").write_bytes(b"torn")
+    assert epochs_of() == [1, 2, 3]
+    assert "cannot be read" in caplog.text
+
+
+@needs_torch
+@pytest.mark.train
+def test_two_trainings_of_one_package_do_not_mix(tmp_path):
+    manifest = write_plates(tmp_path, count=16)
+    (tmp_path / "models").mkdir()
+    job = settings(tmp_path, manifest, epochs=1)
+    taken = pytest.raises(TrainingError, match="is being trained by another process")
+    with open_checkpoint(job.package, "", resume=True, every_s=0), taken:
+        train(job, lambda _: None)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@needs_torch
+@pytest.mark.train
+def test_no_cuda_is_said(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(TrainingError, match="device cuda: is not there"):
+        train(settings(tmp_path, write_plates(tmp_path, count=16), device="cuda"), lambda _: None)
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects tags and attributes; knows whether all that was opened was closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "br", "line", "rect", "polyline") or tag == "rect":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@needs_torch
+@pytest.mark.train
+def test_the_report_is_one_file_that_loads_nothing(tmp_path):
+    manifest = write_plates(tmp_path, count=16)
+    strange = tmp_path / '<script>"&.png'
+    (tmp_path / "1.png").rename(strange)
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    lines[1]["source-ref"] = strange.name
+    # The same picture under both labels: one of the two is a mistake, whatever comes out.
+    (tmp_path / "0.png").write_bytes((tmp_path / "2.png").read_bytes())
+    lines[0].update(image_line("0.png", 1))
+    write_lines(tmp_path, lines)
+    result = train(settings(tmp_path, manifest, epochs=1, report=tmp_path / "deep" / "r.html"), lambda _: None)
+    assert result.report == tmp_path / "deep" / "r.html"
+    text = result.report.read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    names = [tag for tag, _ in page.tags]
+    assert "script" not in names
+    assert names.count("svg") == 4
+    # Nothing comes from elsewhere: every picture is in the file, and there are no links.
+    sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not [1 for _, attributes in page.tags if "href" in attributes]
+    assert "url(" not in text
+    assert "prefers-color-scheme: dark" in text
+    for source in sources:
+        assert max(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).size) <= 240
+    # What it says of mistakes is what the package says.
+    manifest_document = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+    threshold = manifest_document["performance"]["threshold"]
+    document = evaluated(result.package, tmp_path / "train.manifest")
+    assert document["mistakes"]
+    assert f"Mistakes: {len(document['mistakes'])}" in text
+    shown = [re.sub(r"\s+", " ", piece) for piece in page.text]
+    assert f"{threshold:g}" in " ".join(shown)
+    for mistake in document["mistakes"]:
+        assert Path(mistake["image"]).name in shown
+
+
+def evaluated(package, manifest):
+    run = CliRunner().invoke(evaluate_command, ["--model", str(package), "--manifest", str(manifest), "--json"])
+    assert run.exit_code == 0, run.output
+    return json.loads(run.stdout)
+
+
+@needs_torch
+@pytest.mark.train
+def test_evaluate_agrees_with_the_training_and_warns_of_its_images(tmp_path):
+    manifest = write_plates(tmp_path, count=24)
+    result = train(settings(tmp_path, manifest, epochs=2), lambda _: None)
+    arguments = ["--model", str(result.package), "--manifest", str(manifest)]
+    run = CliRunner().invoke(evaluate_command, arguments)
+    assert "learned from 20 of these 24 images" in run.stderr
+    held = CliRunner().invoke(evaluate_command, [*arguments, "--held-out", "--json"])
+    assert held.stderr == ""
+    found, wanted = json.loads(held.stdout), result.performance["held_out"]
+    assert found["Performance"] == {
+        "F1Score": wanted["f1"],
+        "Recall": wanted["recall"],
+        "Precision": wanted["precision"],
+    }
+    assert found["mask"]["iou"] == wanted["mask_iou"]
+    assert found["images"] == wanted["images"] == 4
+
+
 @needs_torch
 @pytest.mark.train
 def test_graph_computes_what_the_network_computes(tmp_path):
@@ -179,7 +373,7 @@ def test_command_writes_and_refuses_to_overwrite(tmp_path):
     forced = CliRunner().invoke(command, [*arguments, "--force"])
     assert forced.exit_code == 0, forced.output
     assert "held out" in forced.output
-    assert [path.name for path in (tmp_path / "store").iterdir()] == ["p"]
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == ["p", "p.html"]
 
 
 @pytest.mark.skipif(HAVE_TORCH, reason="PyTorch is installed here")
