@@ -49,7 +49,9 @@ class _Axes:
         parts = [f'<text class="tick" x="{self.x(at)}" {foot}>{at:g}</text>' for at in _steps(*self._x)]
         for y in _steps(*self._y):
             place = self.y(y)
-            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{place}" y2="{place}"/>')
+            parts.append(
+                f'<line class="grid" stroke="silver" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{place}" y2="{place}"/>'
+            )
             parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{place + 4}" text-anchor="end">{y:g}</text>')
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         parts.append(f'<text class="tick" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(x_title)}</text>')
@@ -61,7 +63,9 @@ class _Axes:
 
     def upright(self, x: float) -> str:
         place = self.x(x)
-        return f'<line class="mark" x1="{place}" x2="{place}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+        return (
+            f'<line class="mark" stroke="currentColor" x1="{place}" x2="{place}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+        )
 
 
 def line_chart(
@@ -90,7 +94,7 @@ def line_chart(
     parts = axes.frame(x, y)
     for line in series:
         path = " ".join(f"{axes.x(at)},{axes.y(min(value, top))}" for at, value in line.points)
-        parts.append(f'<polyline class="line {line.style}" points="{path}"/>')
+        parts.append(f'<polyline class="line {line.style}" fill="none" stroke="currentColor" points="{path}"/>')
     if mark is not None:
         parts.append(axes.upright(mark))
     return _figure(title, parts, [(line.name, line.style) for line in series])
@@ -131,7 +135,7 @@ def _steps(low: float, high: float) -> List[float]:
     candidates = [size * factor for factor in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)]
     step = next((step for step in reversed(candidates) if step >= span), candidates[0])
     first = int(-(-low // step))
-    return [round(number * step, 6) for number in range(first, int(high // step + 1e-9) + 1)]
+    return [round(number * step, 6) for number in range(first, int(high / step + 1e-9) + 1)]
 
 
 def _figure(title: str, parts: Sequence[str], legend: Sequence[Tuple[str, str]]) -> str:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import pathlib
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 WIDTH, HEIGHT = 96, 64
+
+
+class Done(NamedTuple):
+    out: str
+    err: str
+
+
+def run_verb(command: Any, *arguments: Any) -> Done:
+    """A verb in this process, its two outputs apart; what it raises comes through."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        command.main([str(argument) for argument in arguments], standalone_mode=False)
+    return Done(out.getvalue(), err.getvalue())
 
 
 def image_line(name: str, label: int) -> Dict[str, Any]:

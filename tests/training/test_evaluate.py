@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from manifests import image_line, mask_entries, write_lines
+from manifests import image_line, mask_entries, run_verb, write_lines
 from PIL import Image
 from support.packages import make_package
 
@@ -126,9 +126,7 @@ def agent(store, socket_path):
 
 
 def run(*arguments):
-    done = CliRunner().invoke(evaluate_command, [*map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return json.loads(run_verb(evaluate_command, *arguments, "--json").out)
 
 
 def check(document):

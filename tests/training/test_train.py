@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from manifests import image_line, mask_entries, write_lines
+from manifests import image_line, mask_entries, run_verb, write_lines
 from PIL import Image
 
 from edge_agent.cli.evaluate import evaluate_command
@@ -289,9 +289,7 @@ def test_the_report_is_one_file_that_loads_nothing(tmp_path):
 
 
 def evaluated(package, manifest):
-    run = CliRunner().invoke(evaluate_command, ["--model", str(package), "--manifest", str(manifest), "--json"])
-    assert run.exit_code == 0, run.output
-    return json.loads(run.stdout)
+    return json.loads(run_verb(evaluate_command, "--model", package, "--manifest", manifest, "--json").out)
 
 
 @needs_torch
@@ -299,12 +297,11 @@ def evaluated(package, manifest):
 def test_evaluate_agrees_with_the_training_and_warns_of_its_images(tmp_path):
     manifest = write_plates(tmp_path, count=24)
     result = train(settings(tmp_path, manifest, epochs=2), lambda _: None)
-    arguments = ["--model", str(result.package), "--manifest", str(manifest)]
-    run = CliRunner().invoke(evaluate_command, arguments)
-    assert "learned from 20 of these 24 images" in run.stderr
-    held = CliRunner().invoke(evaluate_command, [*arguments, "--held-out", "--json"])
-    assert held.stderr == ""
-    found, wanted = json.loads(held.stdout), result.performance["held_out"]
+    arguments = ["--model", result.package, "--manifest", manifest]
+    assert "learned from 20 of these 24 images" in run_verb(evaluate_command, *arguments).err
+    held = run_verb(evaluate_command, *arguments, "--held-out", "--json")
+    assert held.err == ""
+    found, wanted = json.loads(held.out), result.performance["held_out"]
     assert found["Performance"] == {
         "F1Score": wanted["f1"],
         "Recall": wanted["recall"],
@@ -362,11 +359,10 @@ def test_cookies_train_for_an_epoch(tmp_path, shared_data):
 def test_command_writes_and_refuses_to_overwrite(tmp_path):
     arguments = ["--manifest", str(write_plates(tmp_path, count=16)), "--out", str(tmp_path / "store"), "--name", "p"]
     arguments += ["--epochs", "1", "--size", "96x64", "--threads", "1"]
-    run = CliRunner().invoke(command, [*arguments, "--json"])
-    assert run.exit_code == 0, run.output
-    document = json.loads(run.stdout)
+    run = run_verb(command, *arguments, "--json")
+    document = json.loads(run.out)
     assert document["package"] == str(tmp_path / "store" / "p")
-    assert "epoch 1/1" in run.stderr
+    assert "epoch 1/1" in run.err
     again = CliRunner().invoke(command, arguments)
     assert isinstance(again.exception, PackageError)
     assert "exists already" in str(again.exception)
