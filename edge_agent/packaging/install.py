@@ -248,7 +248,6 @@ def run(command: List[str], failure: str, env: Dict[str, str]) -> str:
 
     However this function is left, the command has ended: what it writes may be removed then.
     """
-    process = None
     # A SIGTERM while the child is being started would leave a child that nobody knows: it waits until we hold it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -258,17 +257,18 @@ def run(command: List[str], failure: str, env: Dict[str, str]) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=env,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509  # there is one thread
         )
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        said = process.communicate()[0].decode("utf-8", "replace")
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            said = process.communicate()[0].decode("utf-8", "replace")
+        finally:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
     except OSError as error:
         raise InstallError(f"{failure}: {error}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
     if process.returncode != 0:
         say(said.rstrip())
         lines = said.strip().splitlines() or [f"exit status {process.returncode}"]
