@@ -166,7 +166,8 @@ class ModelSlot:
                 self.turns.serve(new)
                 self._message = ""
         if fits:
-            _log.info("%s: %s serves in place of %s", self.component, new.identity.arn, serving.identity.arn)
+            arns = (new.identity.arn, serving.identity.arn)
+            _log.info("%s: %s serves in place of %s, on %s", self.component, *arns, new.backend)
         unwanted = serving if fits else new
         self.turns.wait_until_idle(unwanted)
         close_all(unwanted.take_all())

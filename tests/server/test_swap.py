@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -124,7 +125,8 @@ def test_a_new_package_takes_over(models: Path, serve: Any, kind: str, caplog: p
         line.swapped("gears", "gears/1.0.1")
     assert (line.version("gears"), line.detect("gears", RED).anomaly_threshold) == ("1.0.1", 0.75)
     arn = "arn:aws:lookoutvision:::model/gears"
-    assert caplog.messages == [f"gears: {arn}/1.0.1 serves in place of {arn}/1.0.0"]
+    [swapped] = caplog.messages
+    assert re.fullmatch(f"gears: {arn}/1.0.1 serves in place of {arn}/1.0.0, on ONNX Runtime [0-9.]+, cpu", swapped)
     assert [(m.lookout_vision_model_arn, m.status) for m in line.models() if m.model_component == "gears"] == [
         (f"{arn}/1.0.1", wire.RUNNING)
     ]
