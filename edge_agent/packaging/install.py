@@ -16,6 +16,7 @@ This file runs on what the device calls python3, which is 3.6 on some: plain syn
 # No `from __future__ import annotations`: Python 3.6 does not know it.
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -148,17 +149,15 @@ def describe(file: Path) -> Tuple[Optional[Python], str]:
     """What an interpreter is, or None and why it cannot be used."""
     command = [str(file), "-I", "-c", _DESCRIBE]
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, env=environ(), check=False
-        )
+        code, output, errors = call(command, environ(), subprocess.PIPE, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         return None, f"does not run ({error})"
-    if done.returncode != 0:
-        reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
+    if code != 0:
+        reason = (errors.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
         for module, package in (("distutils", "python3-distutils"), ("venv", "python3-venv")):
             reason += f": apt-get install {package}" if module in reason else ""
         return None, f"cannot be used ({reason})"
-    implementation, version, platform = json.loads(done.stdout.decode())
+    implementation, version, platform = json.loads(output.decode())
     text = ".".join(str(number) for number in version)
     if implementation != "CPython" or version[0] != 3 or not OLDEST <= version[1] <= NEWEST:
         return None, f"is {implementation} {text}"
@@ -244,10 +243,23 @@ def switch(work: Path, environment: Path) -> None:
 
 
 def run(command: List[str], failure: str, env: Dict[str, str]) -> str:
-    """Runs a command and returns what it says; where it fails, prints that and raises InstallError.
+    """Runs a command and returns what it says; where it fails, prints that and raises InstallError."""
+    try:
+        code, output, _ = call(command, env, subprocess.STDOUT)
+    except OSError as error:
+        raise InstallError(f"{failure}: {error}") from error
+    said = output.decode("utf-8", "replace")
+    if code != 0:
+        say(said.rstrip())
+        lines = said.strip().splitlines() or [f"exit status {code}"]
+        raise InstallError(f"{failure}: {lines[-1]}")
+    return said
 
-    However this function is left, the command has ended: what it writes may be removed then.
-    """
+
+def call(
+    command: List[str], env: Dict[str, str], stderr: int, timeout: Optional[float] = None
+) -> Tuple[int, bytes, bytes]:
+    """A command's exit status and what it wrote. However this is left, the command has ended."""
     # A SIGTERM while the child is being started would leave a child that nobody knows: it waits until we hold it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -255,25 +267,21 @@ def run(command: List[str], failure: str, env: Dict[str, str]) -> str:
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             env=env,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509  # there is one thread
         )
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            said = process.communicate()[0].decode("utf-8", "replace")
+            output, errors = process.communicate(timeout=timeout)
         finally:
-            process.kill()  # does nothing to one that has ended
+            # It may have ended, and a SIGTERM have come before that was written down.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             process.wait()
-    except OSError as error:
-        raise InstallError(f"{failure}: {error}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if process.returncode != 0:
-        say(said.rstrip())
-        lines = said.strip().splitlines() or [f"exit status {process.returncode}"]
-        raise InstallError(f"{failure}: {lines[-1]}")
-    return said
+    return process.returncode, output, errors or b""
 
 
 def environ(*, pip_settings: bool = False) -> Dict[str, str]:
