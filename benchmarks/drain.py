@@ -46,6 +46,7 @@ from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
 from edge_agent.inspection import inspections_in
 from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.outputs import Outputs
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
 _TOPIC = "edge-agent/benchmark/inspections"
@@ -139,7 +140,10 @@ def _drain(scratch: Path, mode: str, server: str, *, backlog: int, normal_s: flo
     spool.start()
     camera = _LiveCamera(render_frames(SIZES["vga"]))
     settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"), deadline_s=30.0)
-    context = LaneContext(socket=server, spool=spool, clock=clock, thing="benchmark", run="0" * 32)
+    outputs = Outputs("benchmark", clock, scratch / "kept")
+    context = LaneContext(
+        socket=server, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32
+    )
     lane = Lane(_LIVE_CAMERA, camera, settings, context)
     with _nucleus(scratch, mode, record=record):
         publisher = Publisher(spool, IpcClient.connect, _PUBLISH[mode], clock)

@@ -36,6 +36,7 @@ from edge_agent.frame import Pixels
 from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
 from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.outputs import Outputs
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
 TRANSPORTS = {"shm": "shared_memory", "bytes": "bytes"}
@@ -108,7 +109,10 @@ def _path(
     # As fast as any nucleus takes messages: what goes out must not be what is measured.
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
     publisher = Publisher(spool, IpcClient.connect, published, clock)
-    context = LaneContext(socket=socket, spool=spool, clock=clock, thing="benchmark", run="0" * 32)
+    outputs = Outputs("benchmark", clock, spool.directory / "kept")
+    context = LaneContext(
+        socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32
+    )
     lane = Lane("benchmark", _MemoryCamera(frames, count + WARM_UP, gate), settings, context)
     spool.start()
     publisher.start()

@@ -34,6 +34,9 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   ├── IpcUnauthorizedError      the recipe's accessControl does not allow it
 │   ├── IpcInvalidError           the nucleus calls the request invalid: repeating it is useless
 │   └── IpcRefusedError           the nucleus refuses for now (offline, full, slow down)
+├── OutputError                 an output failed (subject: the output's device); it answers, and refuses
+│   ├── OutputNotConnectedError   there is nobody, or nobody any more
+│   └── OutputTimeoutError        no answer in time
 ├── WebError                    an address that nothing can be served on over HTTP (subject: the address)
 ├── SpoolError                  inspections on disk (subject: the spool's directory or file)
 │   ├── SpoolFullError            the disk has no room
@@ -216,6 +219,18 @@ class IpcInvalidError(IpcError):
 
 
 class IpcRefusedError(IpcError):
+    pass
+
+
+class OutputError(EdgeAgentError):
+    pass
+
+
+class OutputNotConnectedError(OutputError):
+    pass
+
+
+class OutputTimeoutError(OutputError):
     pass
 
 

@@ -134,7 +134,7 @@ def _document(inspection: Inspection) -> Dict[str, Any]:
         "thing": inspection.thing,
         "camera": inspection.camera,
         "sequence": inspection.sequence,
-        "captured_at": _iso(inspection.captured_at_ns),
+        "captured_at": iso(inspection.captured_at_ns),
         "model": {"component": inspection.model_component, "version": inspection.model_version},
         "is_anomalous": inspection.is_anomalous,
         "confidence": round(inspection.confidence, 6),
@@ -177,7 +177,8 @@ def wall_ns_of(captured_at: str) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
-def _iso(wall_ns: int) -> str:
+def iso(wall_ns: int) -> str:
+    """A time as messages have it: UTC, microseconds, Z. Nanoseconds since 1970-01-01 UTC."""
     seconds, nanoseconds = divmod(wall_ns, 1_000_000_000)
     moment = dt.datetime.fromtimestamp(seconds, tz=dt.timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"

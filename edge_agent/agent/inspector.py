@@ -18,6 +18,7 @@ from edge_agent.config import convert, join
 from edge_agent.greengrass.publisher import IotCore, Publisher
 from edge_agent.lane import Lane, LaneContext, LaneSettings
 from edge_agent.metrics import AccountingSnapshot
+from edge_agent.outputs import Outputs
 from edge_agent.shared_memory import sweep
 from edge_agent.spool import Spool, spool_directory
 
@@ -33,6 +34,7 @@ _PUBLISHER_S = 15.0
 _LANE_STOP_S = 2.5
 _DRAIN_S = 1.0
 _CLOSE_S = 0.5
+_OUTPUTS_S = 0.3
 
 # After the end of input nobody is about to kill us: the spool gets time to empty through an outage of the nucleus.
 _DRAIN_AT_END_S = 30.0
@@ -66,6 +68,7 @@ class Inspector:
         self._applying = threading.Lock()
         self._spool = Spool(spool_directory(settings.spool, config_file), settings.spool, clock)
         self._publisher = Publisher(self._spool, connect, settings.publish, clock)
+        self._outputs = Outputs(thing, clock, Path(f"{self._spool.directory}-output"))
         self._lanes = Lanes(_LANE_STOP_S)
         for name in settings.lanes:
             self._spool.accounting(name)  # books are there before the first frame is
@@ -81,18 +84,22 @@ class Inspector:
         Returns:
             Whether all is well: no inspection was lost and nothing was stopped by a fault of ours. A publisher or spool
             stopped by one ends the run at once: the nucleus starts a new one. What is not delivered stays in the spool.
+            At the end every output is in its safe state.
         """
         swept = sweep()
         if swept:
             _log.info("unlinked %d shared-memory segments that a killed inspector left", len(swept))
         self._spool.start()
         self._publisher.start()
+        self._outputs.apply(self._settings.outputs)
         self._lanes.apply(self._settings.lanes, self._make_lane)
         while not self._lanes.finished():
             if self._clock.wait(stop, _LOOK_S) or self._faulty():
                 break
         self._lanes.stop()
+        self._outputs.finish(_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S)
         self._drain(stop)
+        self._outputs.close(_OUTPUTS_S)
         self._publisher.close(_CLOSE_S)
         self._spool.close(_CLOSE_S)
         snapshots = self.accounting().values()
@@ -100,7 +107,8 @@ class Inspector:
         if waiting:
             _log.warning("%d inspections wait in the spool for the next run", waiting)
         none_lost = all(not snapshot.expired for snapshot in snapshots)
-        return none_lost and not self._faulty() and not any(lane.faulty() for lane in self.lanes().values())
+        parts_well = not self._outputs.faulty() and not any(lane.faulty() for lane in self.lanes().values())
+        return none_lost and parts_well and not self._faulty()
 
     def lanes(self) -> Dict[str, Lane]:
         """By name; another mapping after a change of the configuration."""
@@ -128,8 +136,10 @@ class Inspector:
                 self._publisher = Publisher(self._spool, self._connect, settings.publish, self._clock)
                 self._publisher.start()
             other_agent = settings.edge_agent_socket != old.edge_agent_socket
-            changed = self._lanes.apply(settings.lanes, self._make_lane, all_anew=other_agent)
-            _log.info("configuration: in force; lanes that changed: %s", ", ".join(changed) or "none")
+            outputs = self._outputs.apply(settings.outputs)
+            lanes = self._lanes.apply(settings.lanes, self._make_lane, all_anew=other_agent)
+            changed = [f"lane {name}" for name in lanes] + [f"output {name}" for name in outputs]
+            _log.info("configuration: in force; what changed: %s", ", ".join(changed) or "no lane and no output")
 
     def switch_model(self, lane: str, model: str) -> None:
         """Have a lane inspect with another model, until the configuration says otherwise."""
@@ -147,6 +157,7 @@ class Inspector:
         return {
             "accounting": {name: snapshot.as_dict() for name, snapshot in self.accounting().items()},
             "lanes": {name: lane.status() for name, lane in self.lanes().items()},
+            "outputs": self._outputs.status(),
             "spool": self._spool.status(),
         }
 
@@ -154,6 +165,7 @@ class Inspector:
         context = LaneContext(
             socket=self._settings.edge_agent_socket,
             spool=self._spool,
+            outputs=self._outputs,
             clock=self._clock,
             thing=self._thing,
             run=self._run_id,
@@ -171,9 +183,9 @@ class Inspector:
         return self._publisher.faulty() or self._spool.faulty()
 
     def _drain(self, stop: threading.Event) -> None:
-        """Let the publisher empty the spool, for as long as there is time."""
+        """Let the publisher empty the spool, and the outputs do what waits, for as long as there is time."""
         started_ns = self._clock.monotonic_ns()
-        while any(snapshot.spooled for snapshot in self.accounting().values()):
+        while self._outputs.waiting() or any(snapshot.spooled for snapshot in self.accounting().values()):
             waited = (self._clock.monotonic_ns() - started_ns) / 1e9
             if self._faulty() or waited > (_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S):
                 return

@@ -18,12 +18,13 @@ from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.errors import ConfigError
 from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.lane import LaneSettings
+from edge_agent.outputs import OutputSettings
 from edge_agent.spool import SpoolSettings
 from edge_agent.triggers import MessageSettings
 
 _SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
-_LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _BLOCKS: Dict[str, Type[Settings]] = {
     "publish": PublishSettings,
@@ -50,6 +51,7 @@ class InspectorSettings(Settings, frozen=True):
         updates: of this component, and when they may come.
         http: what may be called over HTTP.
         lanes: by name, which is the camera's id in every inspection.
+        outputs: by name: what happens on the line when a part was judged.
     """
 
     lanes: Dict[str, LaneSettings]
@@ -63,6 +65,7 @@ class InspectorSettings(Settings, frozen=True):
     health: HealthSettings = HealthSettings()
     updates: UpdateSettings = UpdateSettings()
     http: HttpSettings = HttpSettings()
+    outputs: Dict[str, OutputSettings] = {}
 
     @property
     def edge_agent_socket(self) -> str:
@@ -88,13 +91,8 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
     values["lanes"] = {
         name: convert(settings, LaneSettings, subject, join("lanes", name)) for name, settings in lanes.items()
     }
-    for name in lanes:
-        if not isinstance(name, str) or not _LANE_NAME.fullmatch(name):
-            raise ConfigError(
-                f"{subject}: lanes.{name}",
-                "is no lane name",
-                "Use 1 to 64 letters, digits, dots, hyphens, underscores.",
-            )
+    _check_names(lanes, f"{subject}: lanes", "lane")
+    values["outputs"] = _read_outputs(values.get("outputs", {}), lanes, subject)
     # One by one, too, so that an error names the block it is in.
     for key, kind in _BLOCKS.items():
         values[key] = convert(values.get(key, {}), kind, subject, key)
@@ -107,3 +105,27 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
                 "Set `http.address` and `http.token_file`.",
             )
     return fill_topics(settings, subject, thing)
+
+
+def _read_outputs(outputs: Any, lanes: Mapping[str, Any], subject: str) -> Dict[str, OutputSettings]:
+    if not isinstance(outputs, dict):
+        raise ConfigError(f"{subject}: outputs", "must map names to settings", "Correct the value.")
+    _check_names(outputs, f"{subject}: outputs", "output")
+    read: Dict[str, OutputSettings] = {}
+    for name, settings in outputs.items():
+        path = join("outputs", name)
+        read[name] = convert(settings, OutputSettings, subject, path)
+        for lane in read[name].lanes:
+            if lane not in lanes:
+                raise ConfigError(f"{subject}: {path}.lanes", f"there is no lane {lane}", "Name lanes of `lanes`.")
+    return read
+
+
+def _check_names(names: Mapping[str, Any], subject: str, noun: str) -> None:
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{subject}.{name}",
+                f"is no {noun} name",
+                "Use 1 to 64 letters, digits, dots, hyphens, underscores.",
+            )

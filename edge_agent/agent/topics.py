@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Dict
 import msgspec
 
 from edge_agent.errors import ConfigError
-from edge_agent.greengrass.topics import publish_topic_problem
+from edge_agent.greengrass.topics import has_wildcard, publish_topic_problem, topic_is_malformed
 from edge_agent.lane import LaneSettings
+from edge_agent.outputs import OutputSettings
+from edge_agent.outputs.kinds import MqttOutputSettings, PubsubOutputSettings
 from edge_agent.triggers import MessageSettings
 
 if TYPE_CHECKING:
@@ -36,6 +38,22 @@ def fill_topics(settings: InspectorSettings, subject: str, thing: str) -> Inspec
         trigger = msgspec.structs.replace(lane.trigger, topic=fill(f"lanes.{name}.trigger.topic", lane.trigger.topic))
         return msgspec.structs.replace(lane, trigger=trigger)
 
+    def output(name: str, output: OutputSettings) -> OutputSettings:
+        to, path = output.to, f"outputs.{name}.to"
+        if isinstance(to, PubsubOutputSettings):
+            return replace(output, to=replace(to, topic=fill(f"{path}.topic", to.topic)))
+        if isinstance(to, MqttOutputSettings):
+            state = fill_mqtt(f"{path}.state_topic", to.state_topic) if to.state_topic else ""
+            return replace(output, to=replace(to, topic=fill_mqtt(f"{path}.topic", to.topic), state_topic=state))
+        return output
+
+    def fill_mqtt(path: str, topic: str) -> str:
+        """As `fill`; a broker of the line has none of the limits of AWS IoT Core."""
+        filled = topic.replace("{thing}", thing)
+        if topic_is_malformed(filled) or has_wildcard(filled):
+            raise ConfigError(f"{subject}: {path}", "is no topic that can be published to", "Give one plain topic name.")
+        return filled
+
     replace = msgspec.structs.replace
     commands = settings.commands
     filled = replace(
@@ -49,6 +67,7 @@ def fill_topics(settings: InspectorSettings, subject: str, thing: str) -> Inspec
         ),
         health=replace(settings.health, topic=fill("health.topic", settings.health.topic)),
         lanes={name: lane(name, one) for name, one in settings.lanes.items()},
+        outputs={name: output(name, one) for name, one in settings.outputs.items()},
     )
     _check_apart(filled, subject)
     return filled
@@ -62,6 +81,9 @@ def _check_apart(settings: InspectorSettings, subject: str) -> None:
         "commands.replies": settings.commands.replies,
         "health.topic": settings.health.topic,
     }
+    for name, output in settings.outputs.items():
+        if isinstance(output.to, PubsubOutputSettings):
+            said[f"outputs.{name}.to.topic"] = output.to.topic
     heard: Dict[str, str] = {"commands.topic": settings.commands.topic}
     for name, lane in settings.lanes.items():
         if isinstance(lane.trigger, MessageSettings) and lane.trigger.topic:

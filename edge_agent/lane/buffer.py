@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Deque, Literal, Optional
+from typing import Callable, Deque, Literal, Optional
 
 from edge_agent.frame import Frame
 from edge_agent.metrics import Accounting
@@ -17,12 +17,26 @@ Policy = Literal["wait", "latest", "oldest"]
 
 
 class FrameBuffer:
-    """At most `size` frames, in order. Its fill is the only reason to drop a frame of a running lane."""
+    """At most `size` frames, in order. Its fill is the only reason to drop a frame of a running lane.
 
-    def __init__(self, size: int, policy: Policy, accounting: Accounting) -> None:
+    Args:
+        size: frames.
+        policy: what happens to one more.
+        accounting: of the lane.
+        dropped: called with each frame that the policy drops, and the cause.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        policy: Policy,
+        accounting: Accounting,
+        dropped: Callable[[Frame, str], None] = lambda _frame, _cause: None,
+    ) -> None:
         self._size = size
         self._policy = policy
         self._accounting = accounting
+        self._dropped = dropped
         self._frames: Deque[Frame] = deque()
         self._changed = threading.Condition()
         self._ended = False
@@ -51,7 +65,9 @@ class FrameBuffer:
         if dropped is not None:
             dropped.release()
             dropped.settled()
-            self._accounting.drop("buffer_full" if dropped is frame else "replaced")
+            cause = "buffer_full" if dropped is frame else "replaced"
+            self._accounting.drop(cause)
+            self._dropped(dropped, cause)
         return True
 
     def get(self, timeout: float) -> Optional[Frame]:

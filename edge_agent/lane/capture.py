@@ -22,6 +22,7 @@ from edge_agent.errors import (
 from edge_agent.frame import Frame
 from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.lane.gate import TriggerGate
+from edge_agent.lane.parts import Parts
 from edge_agent.lane.watch import CameraWatch
 from edge_agent.metrics import Accounting
 from edge_agent.shared_memory import Ring, Slot
@@ -50,6 +51,7 @@ class CapturePath:
     ring: Ring
     buffer: FrameBuffer
     accounting: Accounting
+    parts: Parts
     watch: CameraWatch
     clock: Clock
     gate: Optional[TriggerGate]
@@ -140,7 +142,9 @@ class CaptureLoop:
         path.accounting.capture()
         if path.gate is not None:
             path.gate.take()
-        return self._frame(captured, slot, trigger)
+        frame = self._frame(captured, slot, trigger)
+        path.parts.captured(frame)
+        return frame
 
     def _nothing_came(self, slot: Slot, now_ns: int) -> None:
         path = self._path
@@ -158,12 +162,15 @@ class CaptureLoop:
         if self._path.paused.is_set() and self._path.camera.free_running:
             return
         gate = self._path.gate
+        trigger: Optional[Trigger] = None
         if gate is not None:
-            if gate.peek() is None:
+            trigger = gate.peek()
+            if trigger is None:
                 return  # nobody asked for this image
             gate.take()
         self._path.accounting.capture()
         self._path.accounting.fail(cause)
+        self._path.parts.not_captured(cause, trigger)
         fields = {"lane": self._path.lane, "cause": cause}
         _log.warning("lane %s: frame lost: %s", self._path.lane, error, extra=fields)
 

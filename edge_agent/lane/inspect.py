@@ -28,6 +28,7 @@ from edge_agent.errors import (
 from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
 from edge_agent.lane.buffer import FrameBuffer
+from edge_agent.lane.parts import Parts
 from edge_agent.lane.tap import Tap
 from edge_agent.lane.threshold import judge
 from edge_agent.metrics import Accounting
@@ -78,6 +79,7 @@ class InspectLoop:
         clock: Clock,
         stop: threading.Event,
         tap: Tap,
+        parts: Parts,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -87,6 +89,7 @@ class InspectLoop:
         self._clock = clock
         self._stop = stop
         self._tap = tap
+        self._parts = parts
         # Both may change while the lane runs; one assignment each.
         self.threshold: Optional[float] = None
         self.decide_by_ms = 0.0
@@ -116,6 +119,7 @@ class InspectLoop:
         except (DetectorError, SharedMemoryError) as error:
             cause = _CAUSES.get(type(error), "server_fault")
             self._accounting.fail(cause)
+            self._parts.lost(frame, cause)
             frame.settled()
             fields = {"lane": frame.camera, "sequence": frame.sequence, "cause": cause}
             _log.warning("lane %s: frame %d lost: %s", frame.camera, frame.sequence, error, extra=fields)
@@ -124,6 +128,8 @@ class InspectLoop:
             raise
         else:
             inspection = self._inspection(frame, detection, taken_ns)
+            # First of all: a gate behind the camera waits for nothing else.
+            self._parts.decided(frame, inspection)
             self._accounting.inspect()
             # What the inspection was made from is kept until the disk has it.
             body = inspection.to_json()

@@ -15,10 +15,12 @@ from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.lane.capture import CaptureLoop, CapturePath
 from edge_agent.lane.gate import TriggerGate
 from edge_agent.lane.inspect import Identity, InspectLoop
+from edge_agent.lane.parts import Parts
 from edge_agent.lane.settings import LaneSettings
 from edge_agent.lane.tap import Snapshot, Tap
 from edge_agent.lane.trigger import TriggerLoop
 from edge_agent.lane.watch import CameraWatch
+from edge_agent.outputs import Outputs
 from edge_agent.shared_memory import Ring
 from edge_agent.spool import Spool
 from edge_agent.triggers import ContinuousSettings, Trigger, make_trigger
@@ -31,10 +33,11 @@ _BUSY_SLOTS = 2
 
 @dataclass(frozen=True)
 class LaneContext:
-    """What the lanes of one agent share: the socket of the Edge Agent, the spool, the clock, who and which run."""
+    """What the lanes of one agent share: the socket of the Edge Agent, the spool, the outputs, the clock, who and which run."""
 
     socket: str
     spool: Spool
+    outputs: Outputs
     clock: Clock
     thing: str
     run: str
@@ -61,13 +64,19 @@ class Lane:
         self._tap = Tap()
         self._settings = settings
         self._policy = settings.policy
-        self._buffer = FrameBuffer(settings.buffer, settings.policy, self.accounting)
+        self._parts = Parts(name, context.outputs, context.clock)
+        self._buffer = FrameBuffer(settings.buffer, settings.policy, self.accounting, self._parts.lost)
         self._ring = Ring(settings.buffer + _BUSY_SLOTS)
         self._watch = CameraWatch(
-            f"lane {name}", silent_after_s=settings.silent_after_s, stale_after_s=settings.stale_after_s
+            f"lane {name}",
+            silent_after_s=settings.silent_after_s,
+            stale_after_s=settings.stale_after_s,
+            trouble=self._parts.trouble,
         )
         triggered = not isinstance(settings.trigger, ContinuousSettings)
         self._gate = TriggerGate(self._obstacle) if triggered else None
+        if self._gate is not None:
+            self._gate.listen(self._parts.missed)
         self._client = EdgeAgentClient(context.socket, deadline_s=settings.deadline_s)
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"{name}-{part}", daemon=True)
@@ -86,6 +95,7 @@ class Lane:
         """Take over what can change while the lane runs: see LaneSettings.needs_new_lane."""
         self._settings = settings
         self._inspect.threshold, self._inspect.decide_by_ms = settings.threshold, settings.decide_by_ms
+        self._parts.decide_by_ms = settings.decide_by_ms
 
     def pause(self) -> None:
         """Take no frame until `resume`; what was captured before is inspected. Triggers are missed meanwhile."""
@@ -165,6 +175,7 @@ class Lane:
             ring=self._ring,
             buffer=self._buffer,
             accounting=self.accounting,
+            parts=self._parts,
             watch=self._watch,
             clock=context.clock,
             gate=self._gate,
@@ -181,7 +192,15 @@ class Lane:
         )
         identity = Identity(context.thing, context.run, self.name, settings.model)
         self._inspect = InspectLoop(
-            identity, session, self._buffer, context.spool, self.accounting, context.clock, self._stop, self._tap
+            identity,
+            session,
+            self._buffer,
+            context.spool,
+            self.accounting,
+            context.clock,
+            self._stop,
+            self._tap,
+            self._parts,
         )
         self.update(settings)
         capture = CaptureLoop(path, self._stop)
@@ -215,4 +234,5 @@ class Lane:
         except Exception:  # noqa: BLE001 - whatever it is, the other lanes go on
             _log.exception("lane %s: stopped by an internal error", self.name, extra={"lane": self.name})
             self._faulty.set()
+            self._parts.trouble()
             self.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from typing import Literal, Optional
+from typing import Callable, Literal, Optional
 
 from edge_agent.frame import Pixels
 from edge_agent.outage import Outage
@@ -30,13 +30,22 @@ class CameraWatch:
         subject: the lane, for the log.
         silent_after_s: seconds without a frame after which a free-running camera is silent; 0: never.
         stale_after_s: seconds of the same picture after which it is stale; 0: never.
+        trouble: called each time that it fails, or its picture freezes.
     """
 
-    def __init__(self, subject: str, *, silent_after_s: float, stale_after_s: float) -> None:
+    def __init__(
+        self,
+        subject: str,
+        *,
+        silent_after_s: float,
+        stale_after_s: float,
+        trouble: Callable[[], None] = lambda: None,
+    ) -> None:
         self._silent_ns = silent_after_s * 1e9
         self._stale_ns = stale_after_s * 1e9
         self._outage = Outage(_log, f"{subject}: camera")
         self._subject = subject
+        self._trouble = trouble
         self._lock = threading.Lock()
         self._state: CameraState = "opening"
         self._stale_times = 0
@@ -68,9 +77,10 @@ class CameraWatch:
                 self._state = "live"
 
     def failed(self, error: Exception, state: CameraState = "gone") -> None:
-        self._outage.report(error)
         with self._lock:
             self._state = state
+        self._trouble()
+        self._outage.report(error)
 
     def is_silent(self, now_ns: int) -> bool:
         return 0 < self._silent_ns < now_ns - self._last_ns
@@ -95,6 +105,7 @@ class CameraWatch:
             self._state = "stale" if stale else "live"
             self._stale_times += stale
         if stale:
+            self._trouble()
             _log.warning("%s: camera: stale: the same picture for %g s", self._subject, self._stale_ns / 1e9)
         else:
             _log.warning("%s: camera: the picture changes again", self._subject)

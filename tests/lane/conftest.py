@@ -14,6 +14,7 @@ from edge_agent.cameras import Camera, Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.errors import EndOfInputError
 from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.outputs import Outputs
 from edge_agent.server import ModelServer
 from edge_agent.spool import Spool, SpoolSettings
 
@@ -66,12 +67,22 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 @pytest.fixture
-def start_lane(tmp_path: Path, spool: Spool) -> Iterator[Callable[..., Lane]]:
+def outputs(tmp_path: Path) -> Iterator[Outputs]:
+    """None, until a test has some."""
+    made = Outputs("press-7", SystemClock(), tmp_path / "kept")
+    yield made
+    made.close(5.0)
+
+
+@pytest.fixture
+def start_lane(tmp_path: Path, spool: Spool, outputs: Outputs) -> Iterator[Callable[..., Lane]]:
     """`start_lane(camera, name="a", **settings)` gives a lane that runs on a model that answers at once."""
     make_package(tmp_path / "models" / MODEL)
     server = ModelServer(tmp_path / "models", str(tmp_path / "server.sock"), threads=1)
     server.start()
-    context = LaneContext(socket=server.socket, spool=spool, clock=SystemClock(), thing="press-7", run="0" * 32)
+    context = LaneContext(
+        socket=server.socket, spool=spool, outputs=outputs, clock=SystemClock(), thing="press-7", run="0" * 32
+    )
     lanes: List[Lane] = []
 
     def start(camera: Camera, name: str = "a", **settings: Any) -> Lane:

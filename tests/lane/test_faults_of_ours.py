@@ -15,6 +15,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraNotConnectedError, EndOfInputError
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
 from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.outputs import Outputs
 from edge_agent.server import ModelServer
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
@@ -55,7 +56,10 @@ def lane_of(tmp_path: Path) -> Any:
     server.start()
     spool = Spool(tmp_path / "spool", SpoolSettings(), SystemClock())
     spool.start()
-    context = LaneContext(socket=server.socket, spool=spool, clock=SystemClock(), thing="press-7", run="0" * 32)
+    outputs = Outputs("press-7", SystemClock(), tmp_path / "kept")
+    context = LaneContext(
+        socket=server.socket, spool=spool, outputs=outputs, clock=SystemClock(), thing="press-7", run="0" * 32
+    )
     settings = LaneSettings(model=MODEL, camera=FolderSettings(path="/"))
     yield lambda name, camera: Lane(name, camera, settings, context)
     spool.close(5.0)

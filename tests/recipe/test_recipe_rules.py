@@ -19,6 +19,7 @@ from edge_agent.agent import InspectorSettings, read_settings
 from edge_agent.cli.serve import serve
 from edge_agent.deployment.settings import parse_deployment, read_deployment
 from edge_agent.errors import RecipeError
+from edge_agent.outputs.pubsub import PubsubOutputSettings
 from edge_agent.packaging.build import COMPONENTS, load
 from edge_agent.packaging.portable import MAX_RECIPE_BYTES, check_recipe
 from edge_agent.packaging.recipe import read_recipe, to_json, with_bucket
@@ -101,9 +102,10 @@ def test_inspector_may_use_its_own_topics_and_no_more() -> None:
     wanted = {
         "PublishToIoTCore": said,
         "SubscribeToIoTCore": {*heard, settings.confirm.topic},
-        "PublishToTopic": {settings.commands.replies},
+        "PublishToTopic": {settings.commands.replies, "edge-agent/{thing}/outputs/*"},
         "SubscribeToTopic": heard,
     }
+    assert PubsubOutputSettings().topic.startswith("edge-agent/{thing}/outputs/")
     services = defaults["accessControl"]
     assert set(services) == {"aws.greengrass.ipc.mqttproxy", "aws.greengrass.ipc.pubsub"}
     allowed = {}

@@ -52,6 +52,7 @@ class Status:
             "versions": _versions(),
             "lanes": self._lanes(report),
             "spool": report.get("spool", {}),
+            "outputs": _outputs(report.get("outputs", {})),
         }
         document.update({name: part() for name, part in self._parts.items()})
         return document
@@ -83,6 +84,7 @@ def changes(document: Mapping[str, Any]) -> Dict[str, Any]:
     spool, configuration = document["spool"], document.get("configuration", {})
     return {
         "lanes": lanes,
+        "outputs": {name: output["state"] == "broken" for name, output in document["outputs"].items()},
         "spool": {key: value for key, value in spool.items() if isinstance(value, str)},
         "configuration": (configuration.get("state"), configuration.get("problem")),
         "delivery": document.get("delivery", {}).get("state"),
@@ -119,6 +121,14 @@ def fit(document: Dict[str, Any], most: int) -> Dict[str, Any]:
 def encode(document: Mapping[str, Any]) -> bytes:
     """As it is sent: ASCII JSON."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def _outputs(report: Mapping[str, Any]) -> Dict[str, Any]:
+    """State, and what was not done, of each."""
+    return {
+        name: {"state": output["state"], "dropped": output["counts"]["dropped"], "failed": output["counts"]["failed"]}
+        for name, output in report.items()
+    }
 
 
 def _versions() -> Dict[str, str]:

@@ -1,0 +1,114 @@
+"""All outputs of an inspector: rebuilt one by one when the settings change, and told of every part."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+from edge_agent.clock import Clock
+from edge_agent.inspection import Inspection
+from edge_agent.outputs.base import Cause, OutputContext, Part
+from edge_agent.outputs.books import OutputBooks
+from edge_agent.outputs.kinds import make_output
+from edge_agent.outputs.runner import Runner
+from edge_agent.outputs.settings import OutputSettings
+
+# An output that is replaced has its line or its file until it is closed.
+_REPLACE_S = 2.0
+
+
+class Outputs:
+    """Safe to use from any thread. What tells of a part returns at once and raises nothing.
+
+    Args:
+        thing: the thing's name.
+        clock: time.
+        directory: what an output keeps lies beside it, in a directory of this name, a hyphen and the output's name.
+    """
+
+    def __init__(self, thing: str, clock: Clock, directory: Path) -> None:
+        self._thing = thing
+        self._clock = clock
+        self._directory = directory
+        self._changing = threading.Lock()
+        self._books: Dict[str, OutputBooks] = {}
+        # Replaced as a whole, so that the lanes read it without a lock.
+        self._runners: Mapping[str, Runner] = {}
+
+    def apply(self, settings: Mapping[str, OutputSettings]) -> List[str]:
+        """Have the outputs that the settings say; one whose settings are the same goes on untouched.
+
+        Returns:
+            The names of those that were made, ended or both.
+        """
+        with self._changing:
+            old = self._runners
+            gone = {name for name, runner in old.items() if settings.get(name) != runner.settings}
+            kept = {name: runner for name, runner in old.items() if name not in gone}
+            self._runners = kept
+            for name in gone:
+                old[name].finish(0.0)
+            for name in gone:
+                old[name].close(_REPLACE_S)
+            made = {name: self._make(name, wanted) for name, wanted in settings.items() if name not in kept}
+            for runner in made.values():
+                runner.start()
+            self._runners = {name: {**kept, **made}[name] for name in settings}
+            return sorted(gone | set(made))
+
+    def expect(self, part: Part, decide_by_ms: float) -> None:
+        """A part was captured, and is to be decided within `decide_by_ms` of that; 0: no limit."""
+        for runner in self._of(part.lane):
+            runner.expect(part, decide_by_ms)
+
+    def offer(self, part: Part, inspection: Inspection) -> None:
+        """A part was decided."""
+        for runner in self._of(part.lane):
+            runner.offer(part, inspection)
+
+    def give_up(self, part: Part, cause: Cause, detail: str) -> None:
+        """A part will get no verdict. `detail`: the lane's own word for why."""
+        for runner in self._of(part.lane):
+            runner.give_up(part, cause, detail)
+
+    def trouble(self, lane: str) -> None:
+        """A lane cannot judge parts: its camera is gone or silent or shows the same picture, or it has stopped."""
+        for runner in self._of(lane):
+            runner.trouble()
+
+    def status(self) -> Dict[str, Dict[str, Any]]:
+        """By name, for the report."""
+        return {name: runner.status() for name, runner in self._runners.items()}
+
+    def states(self) -> Dict[str, str]:
+        """By name."""
+        return {name: runner.state() for name, runner in self._runners.items()}
+
+    def waiting(self) -> int:
+        """Actions that wait for their time, or for a slow output that is there."""
+        return sum(runner.waiting() for runner in self._runners.values())
+
+    def faulty(self) -> bool:
+        """Whether a fault of ours stopped one; the log has the traceback."""
+        return any(runner.faulty() for runner in self._runners.values())
+
+    def finish(self, seconds: float) -> None:
+        """Nothing more will be told: each output does what waits, for at most so long, and goes to its safe state."""
+        for runner in self._runners.values():
+            runner.finish(seconds)
+
+    def close(self, timeout: float) -> None:
+        """Have every output safe and let go of, all within so many seconds; what still waits is dropped."""
+        self.finish(0.0)
+        until_ns = self._clock.monotonic_ns() + round(timeout * 1e9)
+        for runner in self._runners.values():
+            runner.close(max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9))
+
+    def _of(self, lane: str) -> List[Runner]:
+        return [runner for runner in self._runners.values() if runner.serves(lane)]
+
+    def _make(self, name: str, settings: OutputSettings) -> Runner:
+        context = OutputContext(name, self._thing, self._clock, Path(f"{self._directory}-{name}"))
+        books = self._books.setdefault(name, OutputBooks())
+        return Runner(name, settings, make_output(settings.to, context), books, self._clock)
