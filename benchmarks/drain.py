@@ -141,9 +141,7 @@ def _drain(scratch: Path, mode: str, server: str, *, backlog: int, normal_s: flo
     camera = _LiveCamera(render_frames(SIZES["vga"]))
     settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"), deadline_s=30.0)
     outputs = Outputs("benchmark", clock, scratch / "kept")
-    context = LaneContext(
-        socket=server, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32
-    )
+    context = LaneContext(socket=server, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
     lane = Lane(_LIVE_CAMERA, camera, settings, context)
     with _nucleus(scratch, mode, record=record):
         publisher = Publisher(spool, IpcClient.connect, _PUBLISH[mode], clock)

@@ -110,9 +110,7 @@ def _path(
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
     publisher = Publisher(spool, IpcClient.connect, published, clock)
     outputs = Outputs("benchmark", clock, spool.directory / "kept")
-    context = LaneContext(
-        socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32
-    )
+    context = LaneContext(socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
     lane = Lane("benchmark", _MemoryCamera(frames, count + WARM_UP, gate), settings, context)
     spool.start()
     publisher.start()

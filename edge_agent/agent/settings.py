@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Literal, Mapping, Type
 
+import msgspec
+
 from edge_agent.agent.talk_settings import (
     CommandSettings,
     ConfirmSettings,
@@ -65,7 +67,7 @@ class InspectorSettings(Settings, frozen=True):
     health: HealthSettings = HealthSettings()
     updates: UpdateSettings = UpdateSettings()
     http: HttpSettings = HttpSettings()
-    outputs: Dict[str, OutputSettings] = {}
+    outputs: Dict[str, OutputSettings] = msgspec.field(default_factory=dict)
 
     @property
     def edge_agent_socket(self) -> str:
@@ -121,7 +123,7 @@ def _read_outputs(outputs: Any, lanes: Mapping[str, Any], subject: str) -> Dict[
     return read
 
 
-def _check_names(names: Mapping[str, Any], subject: str, noun: str) -> None:
+def _check_names(names: Mapping[Any, Any], subject: str, noun: str) -> None:
     for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(

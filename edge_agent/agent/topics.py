@@ -10,7 +10,8 @@ from edge_agent.errors import ConfigError
 from edge_agent.greengrass.topics import has_wildcard, publish_topic_problem, topic_is_malformed
 from edge_agent.lane import LaneSettings
 from edge_agent.outputs import OutputSettings
-from edge_agent.outputs.kinds import MqttOutputSettings, PubsubOutputSettings
+from edge_agent.outputs.mqtt import MqttOutputSettings
+from edge_agent.outputs.pubsub import PubsubOutputSettings
 from edge_agent.triggers import MessageSettings
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def fill_topics(settings: InspectorSettings, subject: str, thing: str) -> Inspec
         """As `fill`; a broker of the line has none of the limits of AWS IoT Core."""
         filled = topic.replace("{thing}", thing)
         if topic_is_malformed(filled) or has_wildcard(filled):
-            raise ConfigError(f"{subject}: {path}", "is no topic that can be published to", "Give one plain topic name.")
+            raise ConfigError(
+                f"{subject}: {path}", "is no topic that can be published to", "Give one plain topic name."
+            )
         return filled
 
     replace = msgspec.structs.replace

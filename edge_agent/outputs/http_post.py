@@ -83,7 +83,9 @@ class HttpPost:
             raise OutputTimeoutError(self._subject, "no answer in time") from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise OutputNotConnectedError(self._subject, f"cannot be reached ({error or type(error).__name__})") from error
+            raise OutputNotConnectedError(
+                self._subject, f"cannot be reached ({str(error) or type(error).__name__})"
+            ) from error
         if len(rest) > _MAX_ANSWER:
             self.close()
         if not 200 <= answer.status < 300:

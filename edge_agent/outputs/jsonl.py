@@ -60,7 +60,9 @@ class JsonlOutput(Output):
         self.close()
         try:
             # For reading, too: the end of what an earlier run left is looked at.
-            self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640), "r+b", buffering=0)
+            self._file = os.fdopen(
+                os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640), "r+b", buffering=0
+            )
             self._size = _whole_lines(self._file)
             self._file.truncate(self._size)
             self._file.seek(self._size)
@@ -136,7 +138,9 @@ class JsonlOutput(Output):
         return self._opened()
 
     def _error(self, reason: str, error: OSError) -> OutputError:
-        return OutputError(str(self._path), f"{reason} ({error.strerror})", "Look at the path, its rights and the disk.")
+        return OutputError(
+            str(self._path), f"{reason} ({error.strerror})", "Look at the path, its rights and the disk."
+        )
 
 
 def _whole_lines(file: IO[bytes]) -> int:

@@ -67,4 +67,4 @@ class Level:
     def ready(self) -> None:
         if self._rest:
             self._rest = False
-            self._drive(False)
+            self._drive(self._rest)

@@ -45,9 +45,7 @@ class Runner:
         clock: time.
     """
 
-    def __init__(
-        self, name: str, settings: OutputSettings, output: Output, books: OutputBooks, clock: Clock
-    ) -> None:
+    def __init__(self, name: str, settings: OutputSettings, output: Output, books: OutputBooks, clock: Clock) -> None:
         self.name = name
         self.settings = settings
         self._output = output
@@ -224,24 +222,27 @@ class Runner:
                 self._changed.wait(None if wake_ns is None else max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9))
 
     def _due_step(self, now_ns: int) -> Optional[Callable[[], None]]:
+        """What is to be done now; None: nothing."""
         if not self._is_open:
             return self._connect if now_ns >= self._breaker.until_ns else None
         if self._make_safe is not None:
             return partial(self._go_safe, self._make_safe)
-        due_ns = self._output.due_ns()
-        action = self._schedule.take(now_ns if due_ns is None else min(now_ns, due_ns))
-        if action is None and due_ns is not None and due_ns <= now_ns:
-            return self._tick
-        action = action or self._schedule.take(now_ns)
-        if self._state == "safe" and (self._judged or (action is not None and action.inspection is not None)):
-            if action is not None:
-                self._schedule.put(action)
+        tick_ns = self._output.due_ns()
+        action = self._schedule.first(now_ns if tick_ns is None else min(now_ns, tick_ns))
+        if action is None:
+            return self._step_between(now_ns, tick_ns)
+        if self._state == "safe" and (self._judged or action.inspection is not None):
             return self._get_ready
-        if action is not None:
-            return partial(self._do, action)
-        if self._silence_ns() <= now_ns:
-            return partial(self._go_safe, "silence")
-        return None
+        self._schedule.remove_first()
+        return partial(self._do, action)
+
+    def _step_between(self, now_ns: int, tick_ns: Optional[int]) -> Optional[Callable[[], None]]:
+        """What is to be done now beside actions."""
+        if tick_ns is not None and tick_ns <= now_ns:
+            return self._tick
+        if self._state == "safe" and self._judged:
+            return self._get_ready
+        return partial(self._go_safe, "silence") if self._silence_ns() <= now_ns else None
 
     def _wake_ns(self) -> Optional[int]:
         wakes: List[int] = []

@@ -39,11 +39,12 @@ class Schedule:
     def put(self, action: Action) -> None:
         heapq.heappush(self._actions, (action.due_ns, next(self._numbers), action))
 
-    def take(self, now_ns: int) -> Optional[Action]:
-        """The action that is due, the longest due first."""
-        if self._actions and self._actions[0][0] <= now_ns:
-            return heapq.heappop(self._actions)[2]
-        return None
+    def first(self, now_ns: int) -> Optional[Action]:
+        """The action that has been due longest; it stays here."""
+        return self._actions[0][2] if self._actions and self._actions[0][0] <= now_ns else None
+
+    def remove_first(self) -> None:
+        heapq.heappop(self._actions)
 
     def clear(self) -> int:
         """Forget the actions; how many there were."""

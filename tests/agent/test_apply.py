@@ -201,3 +201,43 @@ def test_a_snapshot_is_the_next_frame_and_its_inspection(plant: Plant) -> None:
         look.join()
     assert {shot.pixels.shape for shot in shots} == {(240, 320, 3)}
     assert {shot.inspection["camera"] for shot in shots} == {"a"}
+
+
+def test_outputs_come_and_go_and_an_untouched_one_goes_on(plant: Plant) -> None:
+    file, chip = plant.root / "parts.jsonl", plant.root / "chip"
+    chip.mkdir()
+    kept = {"to": {"type": "jsonl", "path": str(file)}, "lanes": ["a"]}
+    gate = {"to": {"type": "gpio", "chip": f"sim:{chip}", "line": 4}}
+    inspector = plant.start(plant.settings({"a": {}}, outputs={"kept": kept}))
+    _until(lambda: "a" in inspector.lanes())
+    for round_ in range(1, 6):
+        plant.give("a", 3)
+        others = {"gate": {**gate, "act_after_ms": 10_000 + round_}} if round_ % 2 else {}
+        inspector.apply(plant.settings({"a": {"threshold": round_ / 10}}, outputs={"kept": kept, **others}))
+        assert set(inspector.report()["outputs"]) == {"kept", *others}
+    _until(lambda: plant.inspected("a") == 15)
+    _until(lambda: file.exists() and len(file.read_text().splitlines()) == 15)
+    counts = inspector.report()["outputs"]["kept"]["counts"]
+    assert (counts["offered"], counts["applied"], counts["balanced"]) == (15, 15, True)
+    assert inspector.report()["outputs"]["gate"]["counts"]["balanced"]
+
+
+def test_the_end_makes_outputs_safe(plant: Plant) -> None:
+    chip = plant.root / "chip"
+    chip.mkdir()
+    gate = {"to": {"type": "gpio", "chip": f"sim:{chip}", "line": 4, "mode": "latch"}}
+    inspector = plant.start(plant.settings({"a": {}}, outputs={"gate": gate}))
+    plant.give("a")
+    _until(lambda: plant.inspected("a") == 1)
+    level = chip / "line4.out"
+    _until(lambda: level.exists() and level.read_text().split()[-1] == "1")
+    plant.stop.set()
+    _until(lambda: inspector.report()["outputs"]["gate"]["state"] == "stopped")
+    assert level.read_text().split()[-1] == "0"
+
+
+def test_an_output_of_no_lane_is_refused(plant: Plant) -> None:
+    plant.start(plant.settings({"a": {}}))
+    gate = {"to": {"type": "gpio", "chip": "sim:/x", "line": 4}, "lanes": ["b"]}
+    with pytest.raises(ConfigError, match=r"outputs\.gate\.lanes: there is no lane b"):
+        plant.settings({"a": {}}, outputs={"gate": gate})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
+from outputs.conftest import read
 from support.outputs import inspection, part, until
 
 from edge_agent.clock import SystemClock
@@ -15,7 +16,6 @@ from edge_agent.errors import OutputError, OutputNotConnectedError
 from edge_agent.outputs.base import Action, Output, SafeReason
 from edge_agent.outputs.books import OutputBooks
 from edge_agent.outputs.runner import Runner
-from outputs.conftest import read
 
 
 class ScriptedOutput(Output):
@@ -139,7 +139,7 @@ def test_a_part_that_is_not_acted_on_ends_the_safe_state_too(bench: Callable[...
         ({"classes": ["background"]}, {"background": 0.9}, True),
     ],
 )
-def test_the_rule(bench: Callable[..., Bench], rule: Dict[str, Any], verdict: Dict[str, Any], met: bool) -> None:
+def test_the_rule(bench: Callable[..., Bench], rule: Dict[str, Any], verdict: Dict[str, Any], met: Any) -> None:
     one = bench(run=False, when=rule)
     one.offer(**verdict)
     counts = one.counts()
