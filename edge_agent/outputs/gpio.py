@@ -50,14 +50,16 @@ class GpioOutput(Output):
         self._chip: Optional[Chip] = None
         self._line: Optional[OutputLine] = None
         # What `hold` holds when the line is taken again.
-        self._active = settings.safe == "active"
+        self._active = False
 
     def open(self) -> None:
         self.close()
         settings = self._settings
+        # Taken at its safe level: what the last part left there is long past.
+        active = self._active if settings.safe == "hold" else settings.safe == "active"
         try:
             self._chip = open_chip(settings.chip)
-            self._line = self._chip.output(settings.line, active_low=settings.active_low, active=self._active)
+            self._line = self._chip.output(settings.line, active_low=settings.active_low, active=active)
         except GpioError as error:
             raise OutputNotConnectedError(error.subject, error.reason, error.remedy) from error
 

@@ -14,6 +14,7 @@ _SHORT = {
     "model-swap": 10,
     "mutated-requests": 200,
     "nucleus": 1,
+    "outputs": 1,
     "power-cut": 30,
     "server-kill": 3,
     "spool-damage": 40,

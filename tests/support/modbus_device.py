@@ -22,4 +22,4 @@ def device() -> Any:
 
 
 if __name__ == "__main__":
-    StartTcpServer(device(), address=("127.0.0.1", int(sys.argv[1])))
+    StartTcpServer(context=device(), address=("127.0.0.1", int(sys.argv[1])))

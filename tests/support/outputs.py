@@ -301,6 +301,11 @@ class BrokerPeer(Peer):
     def states(self) -> List[str]:
         return [json.loads(payload)["state"] for topic, payload, _r in self.messages if topic.endswith("/state")]
 
+    def first_state(self) -> Optional[str]:
+        """The first one of this start; None where the subscriber came after it, and found what was retained."""
+        states = [(json.loads(payload)["state"], old) for topic, payload, old in self.messages if topic.endswith("/state")]
+        return states[0][0] if states and not states[0][1] else None
+
     def is_safe(self) -> bool:
         return self.states()[-1:] in (["safe"], ["stopped"])
 

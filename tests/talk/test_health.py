@@ -118,3 +118,13 @@ def test_it_fits_whatever_the_number_of_lanes(lanes: int) -> None:
     short = sum(1 for one in fitted["lanes"].values() if set(one) == {"state"})
     assert short == fitted.get("lanes_short", 0)
     assert changes(document)["lanes"].keys() == document["lanes"].keys()
+
+
+@pytest.mark.parametrize("outputs", [1, 10, 200])
+def test_it_fits_whatever_the_number_of_outputs(outputs: int) -> None:
+    output = {"state": "working", "dropped": {"broken": 10**9}, "failed": {"timeout": 3}}
+    lanes = {f"lane-{number}": {"state": "running", "model": "m" * 100} for number in range(60)}
+    document = {"spool": {}, "lanes": lanes, "outputs": {f"gate-{number:03d}": output for number in range(outputs)}}
+    fitted = fit(document, 7000)
+    assert len(encode(fitted)) <= 7000
+    assert len(fitted["outputs"]) + fitted.get("outputs_omitted", 0) == outputs

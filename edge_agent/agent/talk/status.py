@@ -84,7 +84,7 @@ def changes(document: Mapping[str, Any]) -> Dict[str, Any]:
     spool, configuration = document["spool"], document.get("configuration", {})
     return {
         "lanes": lanes,
-        "outputs": {name: output["state"] == "broken" for name, output in document["outputs"].items()},
+        "outputs": {name: output["state"] == "broken" for name, output in document.get("outputs", {}).items()},
         "spool": {key: value for key, value in spool.items() if isinstance(value, str)},
         "configuration": (configuration.get("state"), configuration.get("problem")),
         "delivery": document.get("delivery", {}).get("state"),
@@ -94,11 +94,15 @@ def changes(document: Mapping[str, Any]) -> Dict[str, Any]:
 def fit(document: Dict[str, Any], most: int) -> Dict[str, Any]:
     """The document in at most so many bytes of JSON: lanes lose their details, the last ones first, then go.
 
-    `lanes_short` and `lanes_omitted` count them.
+    `lanes_short` and `lanes_omitted` count them. Where the outputs take more than a quarter, they go first.
     """
     size = len(encode(document))
     if size <= most:
         return document
+    outputs = document.get("outputs", {})
+    if len(encode(outputs)) > most // 4:
+        document = {**document, "outputs": {}, "outputs_omitted": len(outputs)}
+        return fit(document, most)
     lanes = dict(document["lanes"])
     short = omitted = 0
     for name in reversed(list(lanes)):
