@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from functools import partial
-from typing import Any, Callable, Deque, Dict, List, Literal, Optional
+from typing import Any, Callable, Dict, List, Literal, Optional
 
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
@@ -18,6 +17,7 @@ from edge_agent.outputs.books import OutputBooks
 from edge_agent.outputs.breaker import Breaker
 from edge_agent.outputs.schedule import Schedule
 from edge_agent.outputs.settings import OutputSettings
+from edge_agent.outputs.times import Times
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ State = Literal["opening", "safe", "working", "broken", "stopped", "faulty"]
 
 # A PLC that is back is to be in its safe state soon.
 _RETRY_CAP_S = 5.0
-_LAGS = 1000
 
 
 class Runner:
@@ -63,10 +62,8 @@ class Runner:
         self._refused_action = False
         self._make_safe: Optional[SafeReason] = None
         self._heard_ns = 0
-        self._seen_ns: Optional[int] = None
         self._close_by_ns: Optional[int] = None
-        self._lags: Deque[float] = deque(maxlen=_LAGS)
-        self._safe_ms: Deque[float] = deque(maxlen=_LAGS)
+        self._times = Times()
         self._outage = Outage(_log, f"output {name}", output=name)
         self._thread = threading.Thread(target=self._run, name=f"output-{name}", daemon=True)
 
@@ -150,12 +147,8 @@ class Runner:
     def status(self) -> Dict[str, Any]:
         """State, books and times for the report."""
         with self._changed:
-            lags, safes = sorted(self._lags), list(self._safe_ms)
             status: Dict[str, Any] = {"state": self._state, "breaker_opened": self._breaker.opened_times}
-        if lags:
-            status["lag_ms"] = {"p50": _at(lags, 0.5), "p99": _at(lags, 0.99), "max": round(lags[-1], 3)}
-        if safes:
-            status["safe_after_fault_ms"] = {"last": round(safes[-1], 3), "max": round(max(safes), 3)}
+            status.update(self._times.as_dict())
         return {**status, "counts": self._books.snapshot().as_dict(), **self._output.status()}
 
     # The lanes' side, with the lock held.
@@ -275,7 +268,7 @@ class Runner:
         if self._call(self._output.open) is None:
             with self._changed:
                 self._is_open = True
-            self._go_safe("start" if self._seen_ns is None else "fault")
+            self._go_safe("fault" if self._times.is_faulty() else "start")
 
     def _go_safe(self, reason: SafeReason) -> None:
         with self._changed:
@@ -287,9 +280,7 @@ class Runner:
         with self._changed:
             self._state = "safe"
             self._breaker.connected()
-            if self._seen_ns is not None:
-                self._safe_ms.append((self._clock.monotonic_ns() - self._seen_ns) / 1e6)
-                self._seen_ns = None
+            self._times.safe(self._clock.monotonic_ns())
 
     def _get_ready(self) -> None:
         if self._call(self._output.ready) is None:
@@ -319,7 +310,7 @@ class Runner:
             if action.cause is not None and self.settings.undecided == "safe":
                 self._state, self._judged = "safe", False
             self._breaker.worked()
-            self._lags.append((self._clock.monotonic_ns() - action.due_ns) / 1e6)
+            self._times.done(action.due_ns, self._clock.monotonic_ns())
 
     def _call(self, call: Callable[[], None]) -> Optional[str]:
         """Call the output; the cause where that failed, after everything was done about it."""
@@ -340,7 +331,7 @@ class Runner:
         self._outage.report(error)
         self._output.close()
         with self._changed:
-            self._seen_ns = self._seen_ns or seen_ns
+            self._times.fault(seen_ns)
             self._is_open = False
             self._breaker.failed(self._clock.monotonic_ns())
             self._state = "opening"
@@ -350,7 +341,7 @@ class Runner:
 
     def _note_fault(self) -> None:
         self._make_safe = "fault"
-        self._seen_ns = self._seen_ns or self._clock.monotonic_ns()
+        self._times.fault(self._clock.monotonic_ns())
 
     def _drop_waiting(self, cause: str) -> None:
         for _ in range(self._schedule.clear()):
@@ -363,7 +354,3 @@ def _cause(error: Exception) -> str:
     if isinstance(error, (OutputNotConnectedError, MissingExtraError)):
         return "not_connected"
     return "refused"
-
-
-def _at(values: List[float], quantile: float) -> float:
-    return round(values[min(len(values) - 1, int(quantile * len(values)))], 3)

@@ -303,7 +303,9 @@ class BrokerPeer(Peer):
 
     def first_state(self) -> Optional[str]:
         """The first one of this start; None where the subscriber came after it, and found what was retained."""
-        states = [(json.loads(payload)["state"], old) for topic, payload, old in self.messages if topic.endswith("/state")]
+        states = [
+            (json.loads(payload)["state"], old) for topic, payload, old in self.messages if topic.endswith("/state")
+        ]
         return states[0][0] if states and not states[0][1] else None
 
     def is_safe(self) -> bool:
