@@ -12,7 +12,7 @@ from support.plant import MODEL, Component, Plant, until
 
 from edge_agent.agent.talk import health as health_module
 from edge_agent.agent.talk.health import Health
-from edge_agent.agent.talk.status import changes, encode, fit
+from edge_agent.agent.talk.status import MAX_DOCUMENT_BYTES, changes, encode, fit
 from edge_agent.agent.talk_settings import HealthSettings
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "health.schema.json").read_text())
@@ -40,6 +40,20 @@ def test_it_comes_on_start_on_change_and_at_the_end(
     assert messages[0]["lanes"]["a"]["model"] == MODEL
     assert messages[0]["configuration"]["state"] == "in_force"
     assert messages[-1]["lanes"]["a"]["counts"]["captured"] == 1
+
+
+def test_many_outputs_do_not_push_it_over_what_a_nucleus_takes(plant: Plant) -> None:
+    # Sixty, with names as long as they may be: their states alone are more than a message holds.
+    names = [f"{number:02d}".ljust(64, "x") for number in range(60)]
+    outputs = {name: {"to": {"type": "pubsub"}} for name in names}
+    plant.configure(plant.configuration({"a": plant.lane("a")}, outputs=outputs))
+    plant.start()
+    for message in until(lambda: plant.messages("health")):
+        jsonschema.validate(message, SCHEMA)
+        assert len(encode(message)) <= MAX_DOCUMENT_BYTES
+        assert message["outputs_omitted"] == len(names)
+        assert message["outputs"] == {}
+        assert message["lanes"]["a"]["model"] == MODEL
 
 
 def test_one_refused_by_an_offline_nucleus_is_sent_when_it_is_back(plant: Plant) -> None:
