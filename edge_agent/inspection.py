@@ -23,6 +23,9 @@ _BATCH_HEAD, _BATCH_TAIL = b'{"version":%d,"inspections":[' % SCHEMA_VERSION, b"
 #: Bytes of a message of several inspections beside them and the commas between them.
 BATCH_BYTES = len(_BATCH_HEAD) + len(_BATCH_TAIL)
 
+#: The class that is no anomaly: the rest of the mask (contract section 5).
+BACKGROUND = "background"
+
 #: A longer source keeps its end, after an ellipsis.
 MAX_SOURCE_CHARACTERS = 200
 
@@ -32,7 +35,7 @@ class Anomaly:
     """One class found in the mask.
 
     Attributes:
-        name: the class's label; `background` is the part of the mask that is no anomaly.
+        name: the class's label; BACKGROUND is the part of the mask that is no anomaly.
         area: fraction of the mask, 0..1.
         hex_color: "#RRGGBB", the colour of the class in the mask.
     """

@@ -21,6 +21,11 @@ class Outage:
         self._fields = fields
         self._reason: Optional[str] = None
 
+    @property
+    def reason(self) -> Optional[str]:
+        """Why it does not work now; None while it does, or nobody has tried."""
+        return self._reason
+
     def report(self, error: Exception) -> None:
         """It failed; logged when it failed for another reason, or not at all, before."""
         reason = str(error)

@@ -1,51 +1,39 @@
-"""What may be called on the inspector over HTTP: `POST /lanes/<lane>/trigger` (docs/triggers.md)."""
+"""The inspector's own HTTP server: where the configuration says, with what it has to answer."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import threading
 from http import HTTPStatus
 from pathlib import Path
-from typing import Callable, Mapping, Optional
+from typing import Callable, Optional, Sequence
 
 from edge_agent.agent.settings import InspectorSettings
 from edge_agent.agent.talk_settings import HttpSettings
-from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.lane import LaneSettings
 from edge_agent.outage import Outage
-from edge_agent.triggers import MessageSettings
 from edge_agent.web import Answer, HttpServer, Request, read_token, words
 
 _log = logging.getLogger(__name__)
 
-_TRIGGER = re.compile(r"/lanes/([A-Za-z0-9_.-]{1,64})/trigger")
-
-_STATUS = {
-    "fired": HTTPStatus.ACCEPTED,
-    "repeated": HTTPStatus.OK,
-    "missed": HTTPStatus.CONFLICT,
-    "homeless": HTTPStatus.SERVICE_UNAVAILABLE,
-}
+#: Answers a request; None where it is another one's.
+Route = Callable[[Request], Optional[Answer]]
 
 
 class HttpCalls:
     """Serves where the configuration says so, and tries again for as long as the address cannot be had.
 
     Args:
-        messages: takes the triggers.
-        settings: what is in force.
+        routes: asked one after the other, each by several threads at once.
         clock: time.
     """
 
-    def __init__(self, messages: TriggerMessages, settings: Callable[[], InspectorSettings], clock: Clock) -> None:
-        self._messages = messages
-        self._settings = settings
+    def __init__(self, routes: Sequence[Route], clock: Clock) -> None:
+        self._routes = routes
         self._clock = clock
         self._lock = threading.Lock()
         self._now = HttpSettings()
@@ -95,25 +83,15 @@ class HttpCalls:
             if late:
                 server.close()
             else:
-                _log.info("http: triggers are taken on http://%s/lanes/<lane>/trigger", server.address)
+                _log.info("http: serving on http://%s", server.address)
             return
 
     def _answer(self, request: Request) -> Answer:
-        called = _TRIGGER.fullmatch(request.path)
-        if called is None:
-            return words(HTTPStatus.NOT_FOUND, "there is POST /lanes/<lane>/trigger")
-        if request.method != "POST":
-            return words(HTTPStatus.METHOD_NOT_ALLOWED, "a trigger is a POST")
-        name = called.group(1)
-        if not _takes_calls(self._settings().lanes, name):
-            return words(HTTPStatus.NOT_FOUND, f"no lane {name} has `trigger: {{type: message, source: http}}`")
-        received = self._messages.receive(name, "http", request.body)
-        return words(_STATUS[received.outcome], received.outcome, trigger_id=received.id)
-
-
-def _takes_calls(lanes: Mapping[str, LaneSettings], name: str) -> bool:
-    trigger = lanes[name].trigger if name in lanes else None
-    return isinstance(trigger, MessageSettings) and trigger.source == "http"
+        for route in self._routes:
+            answer = route(request)
+            if answer is not None:
+                return answer
+        return words(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /ready and POST /lanes/<lane>/trigger")
 
 
 def _token(path: Path) -> str:

@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import msgspec
 
@@ -16,7 +16,7 @@ from edge_agent.cameras import make_camera
 from edge_agent.clock import Clock
 from edge_agent.config import convert, join
 from edge_agent.greengrass.publisher import IotCore, Publisher
-from edge_agent.lane import Lane, LaneContext, LaneSettings
+from edge_agent.lane import Lane, LaneContext, LaneSettings, Observations, Observed
 from edge_agent.metrics import AccountingSnapshot
 from edge_agent.outputs import Outputs
 from edge_agent.shared_memory import sweep
@@ -70,6 +70,7 @@ class Inspector:
         self._publisher = Publisher(self._spool, connect, settings.publish, clock)
         self._outputs = Outputs(thing, clock, Path(f"{self._spool.directory}-output"))
         self._lanes = Lanes(_LANE_STOP_S)
+        self._observations = Observations()
         for name in settings.lanes:
             self._spool.accounting(name)  # books are there before the first frame is
 
@@ -106,9 +107,7 @@ class Inspector:
         waiting = sum(snapshot.spooled for snapshot in snapshots)
         if waiting:
             _log.warning("%d inspections wait in the spool for the next run", waiting)
-        none_lost = all(not snapshot.expired for snapshot in snapshots)
-        parts_well = not self._outputs.faulty() and not any(lane.faulty() for lane in self.lanes().values())
-        return none_lost and parts_well and not self._faulty()
+        return all(not snapshot.expired for snapshot in snapshots) and not self.faulty_parts()
 
     def lanes(self) -> Dict[str, Lane]:
         """By name; another mapping after a change of the configuration."""
@@ -117,6 +116,15 @@ class Inspector:
     def lane(self, name: str) -> Lane:
         """The lane of that name; ConfigError where there is none."""
         return self._lanes.one(name)
+
+    def faulty_parts(self) -> List[str]:
+        """What a fault of ours stopped; the log has the traceback."""
+        return [
+            *(["publisher"] if self._publisher.faulty() else []),
+            *(["spool"] if self._spool.faulty() else []),
+            *(f"lane {name}" for name, lane in self.lanes().items() if lane.faulty()),
+            *(f"output {name}" for name, state in self._outputs.states().items() if state == "faulty"),
+        ]
 
     def busy(self) -> bool:
         """Whether a part is being inspected."""
@@ -153,6 +161,10 @@ class Inspector:
         """One consistent reading for each lane, by its name; also for lanes that only an earlier run had."""
         return {name: accounting.snapshot() for name, accounting in self._spool.accountings().items()}
 
+    def observed(self) -> Dict[str, Observed]:
+        """What the inspections of this run said, by lane."""
+        return self._observations.read()
+
     def report(self) -> Dict[str, Any]:
         return {
             "accounting": {name: snapshot.as_dict() for name, snapshot in self.accounting().items()},
@@ -169,6 +181,7 @@ class Inspector:
             clock=self._clock,
             thing=self._thing,
             run=self._run_id,
+            observations=self._observations,
         )
         return Lane(name, make_camera(settings.camera, self._clock), settings, context)
 

@@ -6,10 +6,12 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 
+from edge_agent.agent.figures.reading import figures
 from edge_agent.agent.http_calls import HttpCalls
 from edge_agent.agent.inspector import Inspector
+from edge_agent.agent.probes import make_pages
 from edge_agent.agent.settings import InspectorSettings, read_settings
 from edge_agent.agent.talk.configuration import (
     COMPONENT,
@@ -19,9 +21,11 @@ from edge_agent.agent.talk.configuration import (
     watch_component,
 )
 from edge_agent.agent.talk.conversation import Conversation
+from edge_agent.agent.trigger_calls import TriggerCalls
 from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.clock import Clock
 from edge_agent.config import read_file
+from edge_agent.figures import Figure
 from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient, check_environment
 from edge_agent.greengrass.session import NucleusSession
 
@@ -89,6 +93,13 @@ class Operation:
             told = {"trigger_messages": self._messages.counts(), **told}
         return {**self.inspector.report(), **told}
 
+    def figures(self) -> Iterable[Figure]:
+        """What monitoring reads: the report's numbers, and how long each stage took; none before there is an inspector."""
+        report = self.report()
+        if report is None or self.inspector is None:
+            return ()
+        return figures(report, self.inspector.observed(), self._thing)
+
     def read_again(self) -> None:
         """Have the configuration read again, and put into force where it is another one."""
         if self._watch is not None:
@@ -108,14 +119,23 @@ class Operation:
         keeper = ConfigurationKeeper(inspector.apply, self._thing, stop)
         watch = ConfigurationWatch(self._reader(session), self._subject, keeper, clock, data)
         messages = TriggerMessages(inspector.lane, clock)
-        calls = HttpCalls(messages, lambda: inspector.settings, clock)
+        pages = make_pages(inspector, self.figures, stop)
+        triggers = TriggerCalls(messages, lambda: inspector.settings)
+        calls = HttpCalls([pages.answer, triggers.answer], clock)
         keeper.listen(calls.configure)
         conversation: Optional[Conversation] = None
         if session is not None:
             if self._config_file is None:
                 watch_component(session, watch, keeper)
             conversation = Conversation(
-                inspector, session, keeper, thing=self._thing, clock=clock, stop=stop, messages=messages
+                inspector,
+                session,
+                keeper,
+                thing=self._thing,
+                clock=clock,
+                stop=stop,
+                messages=messages,
+                figures=self.figures,
             )
             conversation.start()
         self._messages, self._watch, self._conversation, self.inspector = messages, watch, conversation, inspector

@@ -8,6 +8,7 @@ from typing import Any, Dict, Literal, Mapping, Type
 import msgspec
 
 from edge_agent.agent.talk_settings import (
+    CloudwatchSettings,
     CommandSettings,
     ConfirmSettings,
     HealthSettings,
@@ -35,6 +36,7 @@ _BLOCKS: Dict[str, Type[Settings]] = {
     "health": HealthSettings,
     "updates": UpdateSettings,
     "http": HttpSettings,
+    "cloudwatch": CloudwatchSettings,
 }
 
 
@@ -51,7 +53,8 @@ class InspectorSettings(Settings, frozen=True):
         commands: what may be asked of the inspector from outside.
         health: what it tells of itself.
         updates: of this component, and when they may come.
-        http: what may be called over HTTP.
+        http: what is served over HTTP.
+        cloudwatch: its figures for Amazon CloudWatch.
         lanes: by name, which is the camera's id in every inspection.
         outputs: by name: what happens on the line when a part was judged.
     """
@@ -67,6 +70,7 @@ class InspectorSettings(Settings, frozen=True):
     health: HealthSettings = HealthSettings()
     updates: UpdateSettings = UpdateSettings()
     http: HttpSettings = HttpSettings()
+    cloudwatch: CloudwatchSettings = CloudwatchSettings()
     outputs: Dict[str, OutputSettings] = msgspec.field(default_factory=dict)
 
     @property

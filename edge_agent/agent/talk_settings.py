@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Tuple
 
+from edge_agent.agent.figures.catalogue import CATALOGUE
 from edge_agent.config import Settings
 
 #: With beats this far apart, a way that breaks is called unconfirmed within a minute.
 _MAX_BEAT_S = 60.0
 _MAX_UNCONFIRMED_S = 3600.0
+
+# CloudWatch keeps one value a minute, or one a second for more money; faster than this only costs.
+_MIN_FIGURES_S = 10
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9.\-_/#][A-Za-z0-9.\-_/#:]{0,254}")
 
 
 class CommandSettings(Settings, frozen=True):
@@ -83,8 +90,35 @@ class UpdateSettings(Settings, frozen=True):
             raise ValueError("`recheck_s` must be 0.1 to 3600")
 
 
+class CloudwatchSettings(Settings, frozen=True):
+    """The inspector's figures for Amazon CloudWatch, through the component aws.greengrass.Cloudwatch; docs/inspector-figures.md.
+
+    Attributes:
+        every_s: seconds from one reading to the next, 10 to 86400; 0: none.
+        topic: the local topic on which that component takes metrics; `{thing}` stands for the thing's name.
+        namespace: of the metrics in CloudWatch.
+        names: of the figures that are sent; an empty list: all. Each series is a custom metric, which CloudWatch charges.
+    """
+
+    every_s: float = 0.0
+    topic: str = "cloudwatch/metric/put"
+    namespace: str = "EdgeAgent"
+    names: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.every_s != 0 and not _MIN_FIGURES_S <= self.every_s <= 86400:
+            raise ValueError(f"`every_s` must be {_MIN_FIGURES_S} to 86400, or 0 for none")
+        if not _NAMESPACE.fullmatch(self.namespace) or self.namespace.startswith("AWS/"):
+            raise ValueError(
+                "`namespace` must be 1 to 255 letters, digits and . - _ / # :, not begin with a colon or AWS/"
+            )
+        for name in self.names:
+            if name not in CATALOGUE:
+                raise ValueError(f"`names`: there is no figure {name}")
+
+
 class HttpSettings(Settings, frozen=True):
-    """What the inspector serves over HTTP; docs/triggers.md.
+    """What the inspector serves over HTTP: figures and health (docs/inspector-figures.md), triggers (docs/triggers.md).
 
     Attributes:
         address: `HOST:PORT`, such as 127.0.0.1:9465; empty: nothing is served.

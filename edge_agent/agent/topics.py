@@ -69,6 +69,7 @@ def fill_topics(settings: InspectorSettings, subject: str, thing: str) -> Inspec
             replies=fill("commands.replies", commands.replies),
         ),
         health=replace(settings.health, topic=fill("health.topic", settings.health.topic)),
+        cloudwatch=replace(settings.cloudwatch, topic=fill("cloudwatch.topic", settings.cloudwatch.topic)),
         lanes={name: lane(name, one) for name, one in settings.lanes.items()},
         outputs={name: output(name, one) for name, one in settings.outputs.items()},
     )
@@ -83,6 +84,7 @@ def _check_apart(settings: InspectorSettings, subject: str) -> None:
         "confirm.topic": settings.confirm.topic,
         "commands.replies": settings.commands.replies,
         "health.topic": settings.health.topic,
+        "cloudwatch.topic": settings.cloudwatch.topic,
     }
     for name, output in settings.outputs.items():
         if isinstance(output.to, PubsubOutputSettings):

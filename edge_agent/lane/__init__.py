@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edge_agent.lane.lane import Lane, LaneContext
+from edge_agent.lane.lane import Lane, LaneContext, LaneState
+from edge_agent.lane.observations import Observations, Observed
 from edge_agent.lane.settings import LaneSettings
 from edge_agent.lane.tap import Snapshot
 
-__all__ = ["Lane", "LaneContext", "LaneSettings", "Snapshot"]
+__all__ = ["Lane", "LaneContext", "LaneSettings", "LaneState", "Observations", "Observed", "Snapshot"]

@@ -28,6 +28,7 @@ from edge_agent.errors import (
 from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
 from edge_agent.lane.buffer import FrameBuffer
+from edge_agent.lane.observations import LaneObservations
 from edge_agent.lane.parts import Parts
 from edge_agent.lane.tap import Tap
 from edge_agent.lane.threshold import judge
@@ -80,6 +81,7 @@ class InspectLoop:
         stop: threading.Event,
         tap: Tap,
         parts: Parts,
+        observations: LaneObservations,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -90,12 +92,17 @@ class InspectLoop:
         self._stop = stop
         self._tap = tap
         self._parts = parts
+        self._observations = observations
         # Both may change while the lane runs; one assignment each.
         self.threshold: Optional[float] = None
         self.decide_by_ms = 0.0
         #: Of the newest inspection; None before the first, or where the Edge Agent does not tell.
         self.model_version: Optional[str] = None
         self._outage = Outage(_log, f"lane {identity.camera}: model", lane=identity.camera)
+
+    def model_trouble(self) -> Optional[str]:
+        """Why the model does not answer now; None while it does, and before the first frame."""
+        return self._outage.reason
 
     def run(self) -> None:
         try:
@@ -131,6 +138,7 @@ class InspectLoop:
             # First of all: a gate behind the camera waits for nothing else.
             self._parts.decided(frame, inspection)
             self._accounting.inspect()
+            self._observations.note(inspection)
             # What the inspection was made from is kept until the disk has it.
             body = inspection.to_json()
             self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, body, safe=frame.settled))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Literal, Optional, Tuple
 
 from edge_agent.cameras import Camera, CountsTransport
 from edge_agent.clock import Clock
@@ -15,6 +15,7 @@ from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.lane.capture import CaptureLoop, CapturePath
 from edge_agent.lane.gate import TriggerGate
 from edge_agent.lane.inspect import Identity, InspectLoop
+from edge_agent.lane.observations import Observations
 from edge_agent.lane.parts import Parts
 from edge_agent.lane.settings import LaneSettings
 from edge_agent.lane.tap import Snapshot, Tap
@@ -30,10 +31,18 @@ _log = logging.getLogger(__name__)
 # One frame being captured and one being inspected, beside those that wait.
 _BUSY_SLOTS = 2
 
+#: finished   its camera is at its end, or it was stopped
+#: faulty     stopped by a fault of ours
+LaneState = Literal["running", "paused", "finished", "faulty"]
+
 
 @dataclass(frozen=True)
 class LaneContext:
-    """What the lanes of one agent share: the socket of the Edge Agent, the spool, the outputs, the clock, who and which run."""
+    """What the lanes of one agent share: the socket of the Edge Agent, the spool, the outputs, the clock, who and which run.
+
+    Attributes:
+        observations: where each lane notes what its inspections said.
+    """
 
     socket: str
     spool: Spool
@@ -41,6 +50,7 @@ class LaneContext:
     clock: Clock
     thing: str
     run: str
+    observations: Observations = field(default_factory=Observations)
 
 
 class Lane:
@@ -129,12 +139,13 @@ class Lane:
             self._gate.listen(listener)
 
     def status(self) -> Dict[str, Any]:
-        """State of the camera, frames that wait, the books of the triggers, and what the camera's transport lost."""
+        """States of lane, camera and model, frames that wait, the books of the triggers, what the camera's transport lost."""
         status: Dict[str, Any] = {
+            "state": self.state(),
             "model": self._settings.model,
             "model_version": self._inspect.model_version,
+            "model_trouble": self._inspect.model_trouble(),
             "camera": self._watch.state(),
-            "paused": self.paused(),
             "stale_times": self._watch.stale_times(),
             "waiting": self._buffer.waiting(),
         }
@@ -156,6 +167,13 @@ class Lane:
     def faulty(self) -> bool:
         """Whether a fault of ours stopped it; the log has the traceback."""
         return self._faulty.is_set()
+
+    def state(self) -> LaneState:
+        if self.faulty():
+            return "faulty"
+        if self.finished():
+            return "finished"
+        return "paused" if self.paused() else "running"
 
     def close(self, timeout: float) -> None:
         """Stop, wait at most `timeout` seconds for each thread, count what is left, unlink the ring."""
@@ -201,6 +219,7 @@ class Lane:
             self._stop,
             self._tap,
             self._parts,
+            context.observations.of(self.name),
         )
         self.update(settings)
         capture = CaptureLoop(path, self._stop)

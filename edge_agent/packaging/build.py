@@ -32,7 +32,7 @@ class Component(NamedTuple):
 
 
 COMPONENTS = (
-    Component("com.edgeagent.Inspector", "inspector", ()),
+    Component("com.edgeagent.Inspector", "inspector", ("metrics",)),
     Component("com.edgeagent.ModelServer", "model-server", ("server", "metrics")),
 )
 

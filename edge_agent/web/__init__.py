@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from edge_agent.web.exposition import Exposition
 from edge_agent.web.http_server import Answer, HttpServer, Request, read_token, words
+from edge_agent.web.pages import Pages
 from edge_agent.web.process_figures import add_process_figures
+from edge_agent.web.prometheus import make_registry
 
-__all__ = ["Answer", "Exposition", "HttpServer", "Request", "add_process_figures", "read_token", "words"]
+__all__ = [
+    "Answer",
+    "Exposition",
+    "HttpServer",
+    "Pages",
+    "Request",
+    "add_process_figures",
+    "make_registry",
+    "read_token",
+    "words",
+]

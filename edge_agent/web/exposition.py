@@ -1,18 +1,15 @@
-"""/metrics, /health and /ready over HTTP, for whichever process has something to say there."""
+"""/metrics, /health and /ready over HTTP, for a process that serves nothing else there."""
 
 from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any, Callable
+from typing import Any
 
-from edge_agent.errors import MissingExtraError
 from edge_agent.web.http_server import Answer, HttpServer, Request, words
+from edge_agent.web.pages import Check, Pages
 
 _log = logging.getLogger(__name__)
-
-#: Empty where all is well, else the reason why not.
-Check = Callable[[], str]
 
 
 class Exposition:
@@ -20,19 +17,18 @@ class Exposition:
 
     Args:
         address: see HttpServer.
-        registry: Prometheus's CollectorRegistry with the figures.
-        health: of the process: it should be restarted while this gives a reason.
-        ready: whether it does its work now.
+        registry: see Pages.
+        health: see Pages.
+        ready: see Pages.
         token: see HttpServer.
 
     Raises:
         ConfigError: no such form of an address.
+        MissingExtraError: the extra `metrics` is not installed.
     """
 
     def __init__(self, address: str, registry: Any, *, health: Check, ready: Check, token: str = "") -> None:
-        self._registry = registry
-        self._checks = {"/health": health, "/ready": ready}
-        self._choose_encoder: Any = None
+        self._pages = Pages(registry, health=health, ready=ready)
         self._server = HttpServer(address, self._answer, token=token)
 
     @property
@@ -45,14 +41,8 @@ class Exposition:
 
         Raises:
             ConfigError: the address is no loopback address and there is no token.
-            MissingExtraError: the extra `metrics` is not installed.
             WebError: the address cannot be served on.
         """
-        try:
-            from prometheus_client.exposition import choose_encoder
-        except ImportError as error:
-            raise MissingExtraError("prometheus-client", "metrics") from error
-        self._choose_encoder = choose_encoder
         self._server.open()
         _log.info("figures on http://%s/metrics", self.address)
 
@@ -60,13 +50,4 @@ class Exposition:
         self._server.close()
 
     def _answer(self, request: Request) -> Answer:
-        if request.method != "GET":
-            return words(HTTPStatus.METHOD_NOT_ALLOWED, "here is only GET")
-        if request.path == "/metrics":
-            encode, kind = self._choose_encoder(request.accept)
-            return Answer(HTTPStatus.OK, kind, encode(self._registry))
-        check = self._checks.get(request.path)
-        if check is None:
-            return words(HTTPStatus.NOT_FOUND, "there are /metrics, /health and /ready")
-        reason = check()
-        return words(HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK, reason or "ok")
+        return self._pages.answer(request) or words(HTTPStatus.NOT_FOUND, "there are /metrics, /health and /ready")

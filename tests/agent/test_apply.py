@@ -180,7 +180,7 @@ def test_a_paused_lane_takes_nothing(plant: Plant) -> None:
     assert lane.snapshot(0.5) is None  # a look at the folder that was under way has ended
     plant.give("a", 3)
     assert lane.snapshot(0.5) is None
-    assert lane.status()["paused"]
+    assert lane.status()["state"] == "paused"
     assert plant.inspected("a") == 0
     lane.resume()
     _until(lambda: plant.inspected("a") == 3)

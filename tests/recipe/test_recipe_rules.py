@@ -102,7 +102,7 @@ def test_inspector_may_use_its_own_topics_and_no_more() -> None:
     wanted = {
         "PublishToIoTCore": said,
         "SubscribeToIoTCore": {*heard, settings.confirm.topic},
-        "PublishToTopic": {settings.commands.replies, "edge-agent/{thing}/outputs/*"},
+        "PublishToTopic": {settings.commands.replies, "edge-agent/{thing}/outputs/*", settings.cloudwatch.topic},
         "SubscribeToTopic": heard,
     }
     assert PubsubOutputSettings().topic.startswith("edge-agent/{thing}/outputs/")

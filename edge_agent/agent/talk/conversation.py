@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterable
 
 from edge_agent.agent.inspector import Inspector
 from edge_agent.agent.settings import InspectorSettings
+from edge_agent.agent.talk.cloudwatch import CloudwatchMetrics
 from edge_agent.agent.talk.command_actions import Actions
 from edge_agent.agent.talk.command_desk import CommandDesk
 from edge_agent.agent.talk.configuration import ConfigurationKeeper
@@ -22,6 +23,7 @@ from edge_agent.agent.talk_settings import CommandSettings
 from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.clock import Clock
 from edge_agent.errors import IpcUnavailableError
+from edge_agent.figures import Figure
 from edge_agent.greengrass.ipc import Closable, IpcClient
 from edge_agent.greengrass.session import NucleusSession
 
@@ -46,6 +48,7 @@ class Conversation:
         clock: time.
         stop: of the inspector. Set here when the nucleus has to start the component anew: see `token_died`.
         messages: takes triggers that come on topics.
+        figures: the inspector's, for CloudWatch.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Conversation:
         clock: Clock,
         stop: threading.Event,
         messages: TriggerMessages,
+        figures: Callable[[], Iterable[Figure]],
     ) -> None:
         self._inspector = inspector
         self._session = session
@@ -76,6 +80,7 @@ class Conversation:
         self._parts = parts
         status = Status(inspector, thing, clock, parts)
         self._health = Health(status, self._outbox, clock)
+        self._cloudwatch = CloudwatchMetrics(figures, self._outbox, clock)
         actions = Actions(inspector, status, hold, clock, stop)
         self._desk = CommandDesk(thing, actions.perform, self._reply, clock)
         parts["commands"] = self._desk.counts
@@ -111,6 +116,7 @@ class Conversation:
 
     def _configure(self, settings: InspectorSettings) -> None:
         self._health.configure(settings.health)
+        self._cloudwatch.configure(settings.cloudwatch)
         self._confirmation.configure(settings.confirm)
         self._triggers.configure(settings.lanes)
         before, self._commands = self._commands, settings.commands
@@ -157,6 +163,7 @@ class Conversation:
             self._outbox.put("component state", lambda client: client.update_state("RUNNING"), done=self._told)
         self._confirmation.tick()
         self._health.tick()
+        self._cloudwatch.tick()
 
     def _told(self, error: Any) -> None:
         # Nucleus lite refuses this where it does not run under systemd; nothing depends on it.

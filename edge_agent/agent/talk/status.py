@@ -61,11 +61,9 @@ class Status:
         lanes, settings = self._inspector.lanes(), self._inspector.settings.lanes
         found: Dict[str, Any] = {}
         for name, lane in lanes.items():
-            status = dict(report["lanes"].get(name) or lane.status())
+            status = report["lanes"].get(name) or lane.status()
             books = report["accounting"].get(name, {})
-            paused = status.pop("paused", lane.paused())
             found[name] = {
-                "state": _state(faulty=lane.faulty(), finished=lane.finished(), paused=paused),
                 **status,
                 "counts": {key: books[key] for key in _COUNTS if key in books},
             }
@@ -141,11 +139,3 @@ def _versions() -> Dict[str, str]:
         if os.environ.get(variable):
             versions[name] = os.environ[variable]
     return versions
-
-
-def _state(*, faulty: bool, finished: bool, paused: bool) -> str:
-    if faulty:
-        return "faulty"
-    if finished:
-        return "finished"
-    return "paused" if paused else "running"
