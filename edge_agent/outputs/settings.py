@@ -6,7 +6,7 @@ from typing import Literal, Optional, Tuple
 
 from edge_agent.config import Settings
 from edge_agent.outputs.kinds import KindSettings
-from edge_agent.outputs.rule import RuleSettings
+from edge_agent.rule import RuleSettings
 
 _MAX_QUEUE = 10_000
 _MAX_AFTER_MS = 600_000

@@ -1,14 +1,11 @@
-"""Which parts an output acts on."""
+"""Which parts something acts on: an output, or the recorder."""
 
 from __future__ import annotations
 
 from typing import Literal, Tuple
 
 from edge_agent.config import Settings
-from edge_agent.inspection import Inspection
-
-# The part of the mask that is no anomaly (contract section 5).
-_BACKGROUND = "background"
+from edge_agent.inspection import BACKGROUND, Inspection
 
 
 class RuleSettings(Settings, frozen=True):
@@ -49,7 +46,7 @@ class RuleSettings(Settings, frozen=True):
         areas = [
             anomaly.area
             for anomaly in inspection.anomalies
-            if (anomaly.name in self.classes if self.classes else anomaly.name != _BACKGROUND)
+            if (anomaly.name in self.classes if self.classes else anomaly.name != BACKGROUND)
         ]
         return bool(areas) and sum(areas) >= self.min_area
 
