@@ -8,7 +8,7 @@ import secrets
 import threading
 from http import HTTPStatus
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence, Union
 
 from edge_agent.agent.settings import InspectorSettings
 from edge_agent.agent.talk_settings import HttpSettings
@@ -16,12 +16,15 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.outage import Outage
-from edge_agent.web import Answer, HttpServer, Request, read_token, words
+from edge_agent.web import Answer, HttpServer, Request, Stream, Tls, read_token, words
 
 _log = logging.getLogger(__name__)
 
 #: Answers a request; None where it is another one's.
-Route = Callable[[Request], Optional[Answer]]
+Route = Callable[[Request], Optional[Union[Answer, Stream]]]
+
+# Each viewer of the page holds one, and a few more for a moment.
+_CONNECTIONS = 128
 
 
 class HttpCalls:
@@ -69,7 +72,14 @@ class HttpCalls:
         outage, backoff = Outage(_log, f"http: {settings.address}"), Backoff()
         while not given_up.is_set():
             try:
-                server = HttpServer(settings.address, self._answer, token=_token(Path(settings.token_file)))
+                server = HttpServer(
+                    settings.address,
+                    self._answer,
+                    token=_token(Path(settings.token_file)),
+                    browsers=True,
+                    tls=_tls(settings),
+                    connections=_CONNECTIONS,
+                )
                 server.open()
             except EdgeAgentError as error:
                 outage.report(error)
@@ -83,15 +93,20 @@ class HttpCalls:
             if late:
                 server.close()
             else:
-                _log.info("http: serving on http://%s", server.address)
+                scheme = "https" if settings.certificate else "http"
+                _log.info("http: live page and figures on %s://%s/", scheme, server.address)
             return
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Union[Answer, Stream]:
         for route in self._routes:
             answer = route(request)
             if answer is not None:
                 return answer
-        return words(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /ready and POST /lanes/<lane>/trigger")
+        return words(HTTPStatus.NOT_FOUND, "there are /, /metrics, /health, /ready, POST /lanes/<lane>/trigger")
+
+
+def _tls(settings: HttpSettings) -> Optional[Tls]:
+    return Tls(Path(settings.certificate), Path(settings.key)) if settings.certificate else None
 
 
 def _token(path: Path) -> str:

@@ -19,6 +19,7 @@ from edge_agent.greengrass.publisher import IotCore, Publisher
 from edge_agent.lane import Lane, LaneContext, LaneSettings, Observations, Observed
 from edge_agent.metrics import AccountingSnapshot
 from edge_agent.outputs import Outputs
+from edge_agent.page import Albums
 from edge_agent.shared_memory import sweep
 from edge_agent.spool import Spool, spool_directory
 
@@ -71,6 +72,8 @@ class Inspector:
         self._outputs = Outputs(thing, clock, Path(f"{self._spool.directory}-output"))
         self._lanes = Lanes(_LANE_STOP_S)
         self._observations = Observations()
+        #: What the live page shows of the lanes.
+        self.albums = Albums(clock)
         for name in settings.lanes:
             self._spool.accounting(name)  # books are there before the first frame is
 
@@ -182,6 +185,7 @@ class Inspector:
             thing=self._thing,
             run=self._run_id,
             observations=self._observations,
+            onlookers=lambda lane: [self.albums.of(lane)],
         )
         return Lane(name, make_camera(settings.camera, self._clock), settings, context)
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 from edge_agent.agent.figures.reading import figures
 from edge_agent.agent.http_calls import HttpCalls
 from edge_agent.agent.inspector import Inspector
+from edge_agent.agent.live_page import InspectorOnPage
 from edge_agent.agent.probes import make_pages
 from edge_agent.agent.settings import InspectorSettings, read_settings
 from edge_agent.agent.talk.configuration import (
@@ -20,6 +21,7 @@ from edge_agent.agent.talk.configuration import (
     first_configuration,
     watch_component,
 )
+from edge_agent.agent.talk.controls import Controls
 from edge_agent.agent.talk.conversation import Conversation
 from edge_agent.agent.trigger_calls import TriggerCalls
 from edge_agent.agent.trigger_messages import TriggerMessages
@@ -28,6 +30,7 @@ from edge_agent.config import read_file
 from edge_agent.figures import Figure
 from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient, check_environment
 from edge_agent.greengrass.session import NucleusSession
+from edge_agent.page import LivePage
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +62,8 @@ class Operation:
         self._stop = stop
         self._settled = settled
         self._watch: Optional[ConfigurationWatch] = None
-        self._conversation: Optional[Conversation] = None
-        self._messages: Optional[TriggerMessages] = None
+        self._controls: Optional[Controls] = None
+        self._calls: Optional[HttpCalls] = None
         self.inspector: Optional[Inspector] = None
 
     def run(self) -> bool:
@@ -84,14 +87,16 @@ class Operation:
             if session is not None:
                 session.close(_CLOSE_S)
 
+    @property
+    def http_address(self) -> str:
+        """Where the live page and the figures are served, as HOST:PORT; empty while they are not."""
+        return "" if self._calls is None else self._calls.address
+
     def report(self) -> Optional[Dict[str, Any]]:
         """Accounting, lanes, and what the conversation counted; None before there is an inspector."""
-        if self.inspector is None:
+        if self.inspector is None or self._controls is None:
             return None
-        told = self._conversation.report() if self._conversation is not None else {}
-        if self._messages is not None:
-            told = {"trigger_messages": self._messages.counts(), **told}
-        return {**self.inspector.report(), **told}
+        return {**self.inspector.report(), **self._controls.report()}
 
     def figures(self) -> Iterable[Figure]:
         """What monitoring reads: the report's numbers, and how long each stage took; none before there is an inspector."""
@@ -121,7 +126,13 @@ class Operation:
         messages = TriggerMessages(inspector.lane, clock)
         pages = make_pages(inspector, self.figures, stop)
         triggers = TriggerCalls(messages, lambda: inspector.settings)
-        calls = HttpCalls([pages.answer, triggers.answer], clock)
+        parts: Dict[str, Callable[[], Dict[str, Any]]] = {
+            "configuration": keeper.status,
+            "trigger_messages": messages.counts,
+        }
+        controls = Controls(inspector, parts, thing=self._thing, clock=clock, stop=stop)
+        page = LivePage(inspector.albums, InspectorOnPage(inspector, controls, clock), clock)
+        calls = HttpCalls([pages.answer, triggers.answer, page.answer], clock)
         keeper.listen(calls.configure)
         conversation: Optional[Conversation] = None
         if session is not None:
@@ -131,14 +142,15 @@ class Operation:
                 inspector,
                 session,
                 keeper,
-                thing=self._thing,
+                controls=controls,
                 clock=clock,
                 stop=stop,
                 messages=messages,
                 figures=self.figures,
             )
             conversation.start()
-        self._messages, self._watch, self._conversation, self.inspector = messages, watch, conversation, inspector
+        self._controls, self._calls, self._watch, self.inspector = controls, calls, watch, inspector
+        page.open()
         calls.configure(settings)
         watch.start()
         _log.info("inspecting: %d lane(s), Edge Agent at %s", len(settings.lanes), settings.edge_agent_socket)
@@ -146,6 +158,7 @@ class Operation:
             well = inspector.run(stop)
         finally:
             watch.close(_CLOSE_S)
+            page.close()
             calls.close()
             if conversation is not None:
                 conversation.close(_CLOSE_S)

@@ -123,11 +123,17 @@ class HttpSettings(Settings, frozen=True):
     Attributes:
         address: `HOST:PORT`, such as 127.0.0.1:9465; empty: nothing is served.
         token_file: holds the token that each request must bear; made, with a new token, where it is not there.
+        certificate: PEM file for HTTPS; empty: plain HTTP.
+        key: PEM file of its key, without a passphrase.
     """
 
     address: str = ""
     token_file: str = ""
+    certificate: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("`certificate` and `key` belong together")
         if bool(self.address) != bool(self.token_file):
             raise ValueError("`address` and `token_file` belong together")

@@ -44,6 +44,7 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, as_json: boo
         try:
             console.print("starting model server, local nucleus and inspector ...")
             line.start()
+            console.print(f"live page, for as long as this runs: {line.page}", soft_wrap=True, highlight=False)
             with _screen(console) as show:
                 for verdict in line.run(frames, rate):
                     verdicts.append(verdict)

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _READY_S = 60.0
 # The longest silence before the demo gives up; a model that starts on a busy machine takes a while.
 _SILENCE_S = 60.0
 _LOOK_S = 0.01
+
+_PAGE = re.compile(r"live page and figures on (https?://\S+/)")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class DemoLine:
         self._nucleus_socket = sockets / "nucleus.sock"
         self._parts = sample.part_stream(seed)
         self._truth: Dict[str, bool] = {}
+        self._token_file = sockets / "page-token"
+        #: Where the live page is, with what signs a browser in; empty before `start`.
+        self.page = ""
         self._processes: List[Process] = []
 
     def start(self) -> None:
@@ -95,7 +101,9 @@ class DemoLine:
         server.wait_for(self._server_socket, _READY_S)
         nucleus.wait_for(self._nucleus_socket, _READY_S)
         self._start_model()
-        self._launch("inspector", ["run", "--config", str(configuration)], component)
+        inspector = self._launch("inspector", ["run", "--config", str(configuration)], component)
+        address = inspector.wait_for_word(_PAGE, _READY_S)
+        self.page = f"{address}login#{self._token_file.read_text().strip()}"
 
     def run(self, frames: int, rate: float) -> Iterator[Verdict]:
         """Make `frames` parts, `rate` a second, and give each verdict when it is published.
@@ -164,6 +172,7 @@ class DemoLine:
             # This nucleus is alone on this machine: no message has to wait for the pace of a shared one.
             "publish": {"topic": TOPIC, "messages_per_s": 100, "bytes_per_s": 512_000},
             "spool": {"path": str(self._directory / "spool")},
+            "http": {"address": "127.0.0.1:0", "token_file": str(self._token_file)},
             "lanes": {CAMERA: {"model": sample.MODEL_NAME, "camera": camera}},
         }
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Pattern
 
 from edge_agent.errors import EdgeAgentError
 
@@ -45,6 +45,18 @@ class Process:
         """Wait until `path` exists."""
         deadline = time.monotonic() + seconds
         while not path.exists():
+            self.check()
+            if time.monotonic() > deadline:
+                raise EdgeAgentError(self.name, f"was not ready within {seconds:g} s", f"See {self.log}.")
+            time.sleep(0.02)
+
+    def wait_for_word(self, pattern: Pattern[str], seconds: float) -> str:
+        """Wait until its log has the pattern; its first group."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = pattern.search(self.log.read_text(errors="replace"))
+            if found:
+                return found.group(1)
             self.check()
             if time.monotonic() > deadline:
                 raise EdgeAgentError(self.name, f"was not ready within {seconds:g} s", f"See {self.log}.")

@@ -29,6 +29,7 @@ from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection, Timings
 from edge_agent.lane.buffer import FrameBuffer
 from edge_agent.lane.observations import LaneObservations
+from edge_agent.lane.onlookers import Onlookers
 from edge_agent.lane.parts import Parts
 from edge_agent.lane.tap import Tap
 from edge_agent.lane.threshold import judge
@@ -82,6 +83,7 @@ class InspectLoop:
         tap: Tap,
         parts: Parts,
         observations: LaneObservations,
+        onlookers: Onlookers,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -93,6 +95,7 @@ class InspectLoop:
         self._tap = tap
         self._parts = parts
         self._observations = observations
+        self._onlookers = onlookers
         # Both may change while the lane runs; one assignment each.
         self.threshold: Optional[float] = None
         self.decide_by_ms = 0.0
@@ -142,6 +145,7 @@ class InspectLoop:
             # What the inspection was made from is kept until the disk has it.
             body = inspection.to_json()
             self._spool.put(Entry(frame.camera, frame.sequence, inspection.is_anomalous, body, safe=frame.settled))
+            self._onlookers.look(frame, inspection, lambda: self._session.mask_pixels(detection))
         finally:
             if 0 < self.decide_by_ms < (self._clock.monotonic_ns() - frame.captured_ns) / 1e6:
                 self._accounting.be_late()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Literal, Optional, Tuple
+from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
 from edge_agent.cameras import Camera, CountsTransport
 from edge_agent.clock import Clock
@@ -16,6 +16,7 @@ from edge_agent.lane.capture import CaptureLoop, CapturePath
 from edge_agent.lane.gate import TriggerGate
 from edge_agent.lane.inspect import Identity, InspectLoop
 from edge_agent.lane.observations import Observations
+from edge_agent.lane.onlookers import Onlooker, Onlookers
 from edge_agent.lane.parts import Parts
 from edge_agent.lane.settings import LaneSettings
 from edge_agent.lane.tap import Snapshot, Tap
@@ -42,6 +43,7 @@ class LaneContext:
 
     Attributes:
         observations: where each lane notes what its inspections said.
+        onlookers: who looks on at the lane of a name.
     """
 
     socket: str
@@ -51,6 +53,7 @@ class LaneContext:
     thing: str
     run: str
     observations: Observations = field(default_factory=Observations)
+    onlookers: Callable[[str], Sequence[Onlooker]] = lambda _lane: ()
 
 
 class Lane:
@@ -220,6 +223,7 @@ class Lane:
             self._tap,
             self._parts,
             context.observations.of(self.name),
+            Onlookers(self.name, context.onlookers(self.name)),
         )
         self.update(settings)
         capture = CaptureLoop(path, self._stop)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edge_agent.web.exposition import Exposition
-from edge_agent.web.http_server import Answer, HttpServer, Request, read_token, words
+from edge_agent.web.http_server import HttpServer, Tls, read_token
+from edge_agent.web.messages import Answer, Request, Stream, words
 from edge_agent.web.pages import Pages
 from edge_agent.web.process_figures import add_process_figures
 from edge_agent.web.prometheus import make_registry
@@ -14,6 +15,8 @@ __all__ = [
     "HttpServer",
     "Pages",
     "Request",
+    "Stream",
+    "Tls",
     "add_process_figures",
     "make_registry",
     "read_token",

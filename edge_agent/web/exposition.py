@@ -6,7 +6,8 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from edge_agent.web.http_server import Answer, HttpServer, Request, words
+from edge_agent.web.http_server import HttpServer
+from edge_agent.web.messages import Answer, Request, words
 from edge_agent.web.pages import Check, Pages
 
 _log = logging.getLogger(__name__)

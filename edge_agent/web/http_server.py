@@ -1,31 +1,27 @@
-"""A small HTTP server for pages and actions of one process, on loopback unless there is a token.
-
-Plain HTTP: what leaves the machine belongs behind a proxy with TLS.
-"""
+"""A small HTTP server for pages and actions of one process, on loopback unless there is a token."""
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import ipaddress
-import json
 import logging
 import socket
+import ssl
 import stat
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from edge_agent.errors import ConfigError, WebError
+from edge_agent.web.access import Access
+from edge_agent.web.messages import Answer, Answering, Request, Stream, words
 
-_JSON = "application/json"
-
-# Connections at once, and seconds that a client may be silent: each holds a thread.
-_MAX_CONNECTIONS = 16
+# Connections at once, and seconds that a client may be silent or take nothing: each holds a thread.
+_CONNECTIONS = 16
 _TIMEOUT_S = 5.0
 
 # How often to look whether to end.
@@ -34,32 +30,26 @@ _LOOK_S = 0.1
 _MIN_TOKEN = 16
 _MAX_BODY = 64 * 1024
 
+# Nothing is loaded from elsewhere, and no other page shows or is told of ours.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", _POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
 _log = logging.getLogger(__name__)
 
 
-class Request(NamedTuple):
-    """`path` is without its query; `body` is empty with GET."""
+class Tls(NamedTuple):
+    """PEM files: the certificate, with those that vouch for it, and its key."""
 
-    method: str
-    path: str
-    accept: str
-    body: bytes
-
-
-class Answer(NamedTuple):
-    """`kind` is the media type."""
-
-    status: HTTPStatus
-    kind: str
-    body: bytes
-
-
-Answering = Callable[[Request], Answer]
-
-
-def words(status: HTTPStatus, text: str, **more: Any) -> Answer:
-    """An answer as a JSON object whose `status` is a text."""
-    return Answer(status, _JSON, json.dumps({"status": text, **more}).encode() + b"\n")
+    certificate: Path
+    key: Path
 
 
 class HttpServer:
@@ -69,15 +59,30 @@ class HttpServer:
         address: `HOST:PORT`, such as 127.0.0.1:9464 or [::1]:9464; port 0 takes a free one.
         answer: called by several threads at once; what it raises becomes an answer 500 and a line in the log.
         token: that each request must bear; without it only loopback addresses are served on.
+        browsers: whether browsers may sign in: see Access.
+        tls: to serve HTTPS; without it plain HTTP.
+        connections: at once; one more is closed.
 
     Raises:
-        ConfigError: no such form of an address.
+        ConfigError: no such form of an address, or the files for TLS cannot be used.
     """
 
-    def __init__(self, address: str, answer: Answering, *, token: str = "") -> None:
+    def __init__(
+        self,
+        address: str,
+        answer: Answering,
+        *,
+        token: str = "",
+        browsers: bool = False,
+        tls: Optional[Tls] = None,
+        connections: int = _CONNECTIONS,
+    ) -> None:
         self._host, self._port = _host_and_port(address)
         self._answer = answer
         self._token = token
+        self._access = Access(token, browsers=browsers, secure=tls is not None)
+        self._tls = None if tls is None else _context(tls)
+        self._connections = connections
         self._server: Optional[_Server] = None
 
     @property
@@ -96,7 +101,7 @@ class HttpServer:
         """
         family, address = self._resolve()
         try:
-            self._server = _Server(family, address, self._checked)
+            self._server = _Server(family, address, self._checked, self._tls, self._connections)
         except OSError as error:
             raise WebError(
                 f"{self._host}:{self._port}", f"cannot be served on ({error.strerror})", "Choose another address."
@@ -122,10 +127,8 @@ class HttpServer:
             )
         return found[0][0], found[0][4]
 
-    def _checked(self, request: Request, authorization: str) -> Answer:
-        if self._token and not hmac.compare_digest(authorization.encode(), f"Bearer {self._token}".encode()):
-            return words(HTTPStatus.UNAUTHORIZED, "this needs the header `Authorization: Bearer TOKEN`")
-        return self._answer(request)
+    def _checked(self, request: Request) -> Union[Answer, Stream]:
+        return self._access.answer(request) or self._answer(request)
 
 
 def read_token(path: Path) -> str:
@@ -171,24 +174,50 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(body)
 
     def _reply(self, body: bytes) -> None:
-        head = self.headers
-        request = Request(str(self.command), urlsplit(self.path).path, head.get("Accept") or "", body)
+        def header(name: str) -> str:
+            return str(self.headers.get(name) or "")
+
+        request = Request(
+            str(self.command),
+            urlsplit(self.path).path,
+            header("Accept"),
+            body,
+            authorization=header("Authorization"),
+            cookie=header("Cookie"),
+            origin=header("Origin"),
+            host=header("Host"),
+        )
+        answer: Union[Answer, Stream]
         try:
-            answer = self.server.answer(request, head.get("Authorization") or "")
+            answer = self.server.answer(request)
         except Exception:  # noqa: BLE001 - one page that fails must not end the thread without an answer
-            _log.exception("%s %s failed", request.method, self.path)
+            _log.exception("%s %s failed", request.method, request.path)
             answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the log says why")
-        self._send(answer)
+        if isinstance(answer, Stream):
+            self._send_all(answer)
+        else:
+            self._send(answer)
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Cache-Control", "no-store")
+        for name, value in (*_HEADERS, *answer.headers):
+            self.send_header(name, value)
         if answer.status is HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
         self.wfile.write(answer.body)
+
+    def _send_all(self, stream: Stream) -> None:
+        with contextlib.closing(stream.chunks):  # type: ignore[type-var]
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", stream.kind)
+            for name, value in _HEADERS:
+                self.send_header(name, value)
+            self.end_headers()
+            for chunk in stream.chunks:
+                self.wfile.write(chunk)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
         _log.debug(format, *args)
@@ -199,11 +228,28 @@ class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, family: socket.AddressFamily, address: Any, answer: Callable[[Request, str], Answer]) -> None:
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        answer: Answering,
+        tls: Optional[ssl.SSLContext],
+        connections: int,
+    ) -> None:
         self.address_family = family
         self.answer = answer
-        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._tls = tls
+        self._free = threading.BoundedSemaphore(connections)
         super().__init__(address, _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """On the thread of the connection: a client that is slow to shake hands holds up nobody else."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(_TIMEOUT_S)
+        with self._tls.wrap_socket(request, server_side=True) as wrapped:
+            super().finish_request(wrapped, client_address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._free.acquire(blocking=False):
@@ -229,6 +275,22 @@ def _host_and_port(address: str) -> Tuple[str, int]:
         if parts.hostname and parts.port is not None and parts.netloc == address and "@" not in address:
             return parts.hostname, parts.port
     raise ConfigError(address, "is not of the form HOST:PORT", "Use, for example, 127.0.0.1:9464.")
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A key that asks for a passphrase would ask on a terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = str(getattr(error, "strerror", "") or error)
+        raise ConfigError(
+            f"{tls.certificate}, {tls.key}",
+            f"cannot be used for TLS ({reason})",
+            "Give a certificate and its key as PEM files, the key without a passphrase.",
+        ) from error
+    return context
 
 
 def _is_loopback(address: str) -> bool:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Callable, Optional, Union
 
 from edge_agent.errors import MissingExtraError
-from edge_agent.web.http_server import Answer, Request, words
+from edge_agent.web.messages import Answer, Request, words
 
 #: Empty where all is well, else the reason why not.
 Check = Callable[[], str]

@@ -99,7 +99,7 @@ def test_who_may_call_and_what(plant: Plant, caller: Caller) -> None:
         ("/lanes/b/trigger", "POST", 404),
         ("/lanes/none/trigger", "POST", 404),
         ("/lanes/a/../b/trigger", "POST", 404),
-        ("/", "GET", 404),
+        ("/nothing", "GET", 404),
     ):
         assert caller.call(path, method=method)[0] == status, path
     assert caller.call("/lanes/a/trigger", b"x" * 70_000)[0] == 413
@@ -112,7 +112,7 @@ def test_a_change_of_the_configuration_moves_the_address(plant: Plant, caller: C
     old, caller.port = caller.port, free_port()
     plant.configure({"http": {"address": f"127.0.0.1:{caller.port}"}})
     until(caller.serves)
-    assert caller.call("/", method="GET")[0] == 404
+    assert caller.call("/nothing", method="GET")[0] == 404
     caller.port = old
     until(lambda: not caller.serves())
 

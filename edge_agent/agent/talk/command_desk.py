@@ -128,34 +128,13 @@ class CommandDesk:
             if item is None or self._closed:
                 return
             command, source, received_ns = item
-            name = command_name(command)
-            result, error = self._done(command, received_ns)
-            answer = reply(self._thing, command.id, name, result=result, error=error)
+            result, error = attempt(self._perform, command, received_ns, source)
+            answer = reply(self._thing, command.id, command_name(command), result=result, error=error)
             self._count("done" if error is None else "failed")
-            _log.info(
-                "command %s (%s) from %s: %s",
-                name,
-                command.id,
-                source,
-                "done" if error is None else f"{error.code}: {error.message}",
-                extra={"command": name, "request": command.id, "source": source},
-            )
             with self._lock:
                 if command.id in self._known:
                     self._known[command.id] = (received_ns, answer)
             self._answer(source, answer)
-
-    def _done(self, command: AnyCommand, received_ns: int) -> Tuple[Optional[Dict[str, Any]], Optional[CommandError]]:
-        try:
-            return self._perform(command, received_ns), None
-        except CommandError as error:
-            return None, error
-        except EdgeAgentError as error:
-            code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _FAILED)
-            return None, CommandError(code, str(error))
-        except Exception:  # noqa: BLE001 - one command that fails for a fault of ours must not end all others
-            _log.exception("command %s: an internal error", command_name(command))
-            return None, CommandError("internal", "an internal error; the log has the traceback")
 
     def _remember(self, request: str, now_ns: int) -> Tuple[bool, Optional[bytes]]:
         """Whether the id is new, and else its reply, if it has one yet."""
@@ -177,3 +156,35 @@ class CommandDesk:
     def _count(self, what: str) -> None:
         with self._lock:
             self._counts[what] += 1
+
+
+def attempt(
+    perform: Perform, command: AnyCommand, received_ns: int, source: str
+) -> Tuple[Optional[Dict[str, Any]], Optional[CommandError]]:
+    """Do a command and write a line about it in the log; its result, or why it was not done."""
+    result, error = _attempt(perform, command, received_ns)
+    name = command_name(command)
+    _log.info(
+        "command %s (%s) from %s: %s",
+        name,
+        command.id,
+        source,
+        "done" if error is None else f"{error.code}: {error.message}",
+        extra={"command": name, "request": command.id, "source": source},
+    )
+    return result, error
+
+
+def _attempt(
+    perform: Perform, command: AnyCommand, received_ns: int
+) -> Tuple[Optional[Dict[str, Any]], Optional[CommandError]]:
+    try:
+        return perform(command, received_ns), None
+    except CommandError as error:
+        return None, error
+    except EdgeAgentError as error:
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _FAILED)
+        return None, CommandError(code, str(error))
+    except Exception:  # noqa: BLE001 - one command that fails for a fault of ours must not end all others
+        _log.exception("command %s: an internal error", command_name(command))
+        return None, CommandError("internal", "an internal error; the log has the traceback")

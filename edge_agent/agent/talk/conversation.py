@@ -9,16 +9,15 @@ from typing import Any, Callable, Dict, Iterable
 from edge_agent.agent.inspector import Inspector
 from edge_agent.agent.settings import InspectorSettings
 from edge_agent.agent.talk.cloudwatch import CloudwatchMetrics
-from edge_agent.agent.talk.command_actions import Actions
 from edge_agent.agent.talk.command_desk import CommandDesk
 from edge_agent.agent.talk.configuration import ConfigurationKeeper
 from edge_agent.agent.talk.confirmation import Confirmation
+from edge_agent.agent.talk.controls import Controls
 from edge_agent.agent.talk.health import Health
 from edge_agent.agent.talk.message_triggers import MessageTriggers
 from edge_agent.agent.talk.outbox import Outbox
-from edge_agent.agent.talk.status import Status
 from edge_agent.agent.talk.ticker import Ticker
-from edge_agent.agent.talk.updates import UpdateGuard, UpdateHold
+from edge_agent.agent.talk.updates import UpdateGuard
 from edge_agent.agent.talk_settings import CommandSettings
 from edge_agent.agent.trigger_messages import TriggerMessages
 from edge_agent.clock import Clock
@@ -44,7 +43,7 @@ class Conversation:
         inspector: what it is about.
         session: the nucleus; started and closed by the caller.
         keeper: of the configuration; its changes are followed.
-        thing: the thing's name.
+        controls: of the inspector; what is known only here is added to its parts.
         clock: time.
         stop: of the inspector. Set here when the nucleus has to start the component anew: see `token_died`.
         messages: takes triggers that come on topics.
@@ -57,7 +56,7 @@ class Conversation:
         session: NucleusSession,
         keeper: ConfigurationKeeper,
         *,
-        thing: str,
+        controls: Controls,
         clock: Clock,
         stop: threading.Event,
         messages: TriggerMessages,
@@ -69,21 +68,13 @@ class Conversation:
         self._outbox = Outbox(session, clock)
         self._confirmation = Confirmation(session, self._outbox, self._delivered, clock)
         self._triggers = MessageTriggers(session, messages)
-        hold = UpdateHold(clock)
-        self._updates = UpdateGuard(inspector.busy, hold, lambda: inspector.settings.updates, clock)
-        parts: Dict[str, Callable[[], Dict[str, Any]]] = {
-            "configuration": keeper.status,
-            "delivery": self._confirmation.status,
-            "trigger_messages": messages.counts,
-            "unsent": self._outbox.lost,
-        }
-        self._parts = parts
-        status = Status(inspector, thing, clock, parts)
-        self._health = Health(status, self._outbox, clock)
+        self._updates = UpdateGuard(inspector.busy, controls.hold, lambda: inspector.settings.updates, clock)
+        self._health = Health(controls.status, self._outbox, clock)
         self._cloudwatch = CloudwatchMetrics(figures, self._outbox, clock)
-        actions = Actions(inspector, status, hold, clock, stop)
-        self._desk = CommandDesk(thing, actions.perform, self._reply, clock)
-        parts["commands"] = self._desk.counts
+        self._desk = CommandDesk(controls.thing, controls.actions.perform, self._reply, clock)
+        controls.parts["delivery"] = self._confirmation.status
+        controls.parts["unsent"] = self._outbox.lost
+        controls.parts["commands"] = self._desk.counts
         self._ticker = Ticker("conversation", self._tick, _TICK_S, clock)
         self._commands: CommandSettings = CommandSettings(sources=())
         self._running_told = threading.Event()
@@ -102,10 +93,6 @@ class Conversation:
     def token_died(self) -> bool:
         """Whether the run was ended because the nucleus refuses our token: only a new start brings another one."""
         return self._token_died.is_set()
-
-    def report(self) -> Dict[str, Any]:
-        """What `edge-agent run` prints beside the accounting."""
-        return {name: part() for name, part in self._parts.items()}
 
     def close(self, timeout: float) -> None:
         """Say goodbye where that can be done at once, and be silent."""

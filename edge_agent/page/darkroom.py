@@ -1,0 +1,101 @@
+"""Develops pictures for the page: JPEG and PNG are made on a thread of its own, off the way of every inspection."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from typing import Optional, Tuple
+
+import numpy as np
+from PIL import Image
+
+from edge_agent.frame import Pixels
+from edge_agent.page.album import Albums, Developed, LaneAlbum, Picture
+
+_log = logging.getLogger(__name__)
+
+_SIDE = 960
+_THUMBNAIL = 120
+_QUALITY = 80
+_THUMBNAIL_QUALITY = 70
+_OPAQUE = 255
+
+# Seconds between two pictures of all lanes together: eyes see no more, and the inspections need the processor.
+_PACE_S = 0.05
+_LOOK_S = 0.5
+
+
+class Darkroom:
+    """Works from `open` to `close`.
+
+    Args:
+        albums: where the pictures wait, and go.
+    """
+
+    def __init__(self, albums: Albums) -> None:
+        self._albums = albums
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="darkroom", daemon=True)
+
+    def open(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._albums.pending:
+            self._albums.pending.notify_all()
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            worked = False
+            for album in self._albums.all().values():
+                picture = album.picture()
+                if picture is not None:
+                    self._develop(album, picture)
+                    worked = True
+            if worked:
+                self._closed.wait(_PACE_S)
+                continue
+            with self._albums.pending:
+                if not any(album.picture() for album in self._albums.all().values()):
+                    self._albums.pending.wait(_LOOK_S)
+
+    def _develop(self, album: LaneAlbum, picture: Picture) -> None:
+        try:
+            developed = develop(picture)
+        except Exception:  # noqa: BLE001 - a picture less must not end all others
+            _log.exception("a picture for the page could not be made")
+            developed = Developed(b"", b"", b"")
+        album.developed(picture.sequence, developed)
+
+
+def develop(picture: Picture) -> Developed:
+    """Frame of at most 960 pixels a side, the found areas in the mask's colours, and a thumbnail of 120 with both."""
+    frame = Image.fromarray(picture.pixels)
+    frame.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    found = None if picture.mask is None else _found(picture.mask, picture.background, frame.size)
+    small = frame.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
+    mask = b""
+    if found is not None:
+        mask = _encode(found, "PNG", compress_level=1)
+        over = found.resize(small.size, Image.Resampling.NEAREST)
+        small = Image.composite(Image.blend(small, over.convert("RGB"), 0.6), small, over.getchannel("A"))
+    return Developed(_encode(frame, "JPEG", quality=_QUALITY), mask, _encode(small, "JPEG", quality=_THUMBNAIL_QUALITY))
+
+
+def _found(mask: Pixels, background: str, size: Tuple[int, int]) -> Optional[Image.Image]:
+    """RGBA, opaque where the mask is not background; None where it is nothing else."""
+    scaled = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    color = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    found = (scaled != color).any(axis=2)
+    if not found.any():
+        return None
+    return Image.fromarray(np.dstack([scaled, found.astype(np.uint8) * _OPAQUE]))
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()

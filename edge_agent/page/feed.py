@@ -1,0 +1,122 @@
+"""What changes on the page, told to every viewer: made once, however many look."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Iterator, Tuple
+
+from edge_agent.clock import Clock
+from edge_agent.page.album import SCORES, STRIP, Albums
+
+# Changes are gathered for so long.
+_EVERY_S = 0.25
+
+# A viewer that is further behind is told to look at everything anew; so the memory does not grow with slow ones.
+_KEPT = 16
+
+# Without a viewer nothing is made. The thread ends so long after the last one went.
+_LINGER_TURNS = 40
+
+_COURSE = 3
+
+#: Gives what the page shows beside the albums, as JSON has it.
+Describe = Callable[[], Dict[str, Any]]
+
+
+class Feed:
+    """Safe to use from any thread; its own thread runs while somebody listens.
+
+    Args:
+        albums: of the lanes.
+        describe: lanes with their states and counts, spool, delivery.
+        clock: time.
+    """
+
+    def __init__(self, albums: Albums, describe: Describe, clock: Clock) -> None:
+        self._albums = albums
+        self._describe = describe
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._messages: Deque[Tuple[int, bytes]] = deque(maxlen=_KEPT)
+        self._id = 0
+        self._numbers: Dict[str, int] = {}
+        self._listeners = 0
+        self._running = False
+        self._closed = threading.Event()
+
+    def everything(self) -> Dict[str, Any]:
+        """The whole page as JSON has it; `id` is that of the newest change in it."""
+        with self._changed:
+            newest = self._id
+        document = self._describe()
+        for name, album in self._albums.all().items():
+            if name in document["lanes"]:
+                album.watch()
+                document["lanes"][name]["album"] = {
+                    **album.since(0, STRIP),
+                    "scores": album.scores(),
+                    "course": album.course(SCORES),
+                }
+        return {**document, "id": newest}
+
+    def listen(self) -> Iterator[bytes]:
+        """Server-sent events (HTML Living Standard, section 9.2) until `close`; the generator's end is the viewer's."""
+        with self._changed:
+            self._listeners += 1
+            seen = self._id
+            if not self._running and not self._closed.is_set():
+                self._running = True
+                threading.Thread(target=self._make, name="page-feed", daemon=True).start()
+        try:
+            yield b"retry: 1000\n\n"
+            while not self._closed.is_set():
+                with self._changed:
+                    self._changed.wait_for(lambda last=seen: self._id > last or self._closed.is_set(), 5 * _EVERY_S)  # type: ignore[misc]
+                    new = [message for message in self._messages if message[0] > seen]
+                    missed = bool(new) and new[0][0] > seen + 1
+                if missed:
+                    yield b"event: reset\ndata: {}\n\n"
+                for number, message in new:
+                    if not missed:
+                        yield message
+                    seen = number
+                if not new:
+                    yield b": still here\n\n"
+        finally:
+            with self._changed:
+                self._listeners -= 1
+
+    def listeners(self) -> int:
+        with self._changed:
+            return self._listeners
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _make(self) -> None:
+        alone = 0
+        while not self._clock.wait(self._closed, _EVERY_S):
+            with self._changed:
+                alone = 0 if self._listeners else alone + 1
+                if alone >= _LINGER_TURNS:
+                    self._running = False
+                    return
+            message = self._message()
+            with self._changed:
+                self._id += 1
+                self._messages.append((self._id, b"event: change\nid: %d\ndata: %s\n\n" % (self._id, message)))
+                self._changed.notify_all()
+
+    def _message(self) -> bytes:
+        document = self._describe()
+        for name, album in self._albums.all().items():
+            if name in document["lanes"]:
+                album.watch()
+                news = album.since(self._numbers.get(name, 0), SCORES)
+                self._numbers[name] = news["number"]
+                document["lanes"][name]["album"] = {**news, "course": album.course(_COURSE)}
+        return json.dumps(document, separators=(",", ":")).encode()
