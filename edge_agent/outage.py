@@ -12,12 +12,14 @@ class Outage:
     Args:
         log: where the lines go.
         subject: what they begin with.
+        changes: level of the line when it goes on failing for another reason than before.
         fields: of these lines, for collectors of structured logs.
     """
 
-    def __init__(self, log: logging.Logger, subject: str, **fields: str) -> None:
+    def __init__(self, log: logging.Logger, subject: str, *, changes: int = logging.WARNING, **fields: str) -> None:
         self._log = log
         self._subject = subject
+        self._changes = changes
         self._fields = fields
         self._reason: Optional[str] = None
 
@@ -30,8 +32,9 @@ class Outage:
         """It failed; logged when it failed for another reason, or not at all, before."""
         reason = str(error)
         if reason != self._reason:
+            level = logging.WARNING if self._reason is None else self._changes
             self._reason = reason
-            self._log.warning("%s: waiting: %s", self._subject, reason, extra=self._fields)
+            self._log.log(level, "%s: waiting: %s", self._subject, reason, extra=self._fields)
 
     def over(self) -> None:
         """It works; logged when it did not before."""

@@ -43,7 +43,8 @@ class CameraWatch:
     ) -> None:
         self._silent_ns = silent_after_s * 1e9
         self._stale_ns = stale_after_s * 1e9
-        self._outage = Outage(_log, f"{subject}: camera")
+        # What ended its stream cannot be opened next, and times out after that: one outage, told once.
+        self._outage = Outage(_log, f"{subject}: camera", changes=logging.DEBUG)
         self._subject = subject
         self._trouble = trouble
         self._lock = threading.Lock()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -39,13 +41,18 @@ def test_silence() -> None:
 def test_one_line_when_it_goes_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     watch = CameraWatch("lane a", silent_after_s=0, stale_after_s=0)
     assert watch.state() == "opening"
-    for _try in range(3):
-        watch.failed(CameraNotConnectedError("camera", "is unplugged"))
+    caplog.set_level(logging.DEBUG)
+    for reason in ("ended its stream", "ended its stream", "cannot be opened", "cannot be opened", "ended its stream"):
+        watch.failed(CameraNotConnectedError("camera", reason))
     assert watch.state() == "gone"
     watch.works()
     watch.works()
     assert watch.state() == "live"
-    assert [record.getMessage() for record in caplog.records] == [
-        "lane a: camera: waiting: camera: is unplugged",
-        "lane a: camera: works again",
+    watch.failed(CameraNotConnectedError("camera", "cannot be opened"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "lane a: camera: waiting: camera: ended its stream"),
+        ("DEBUG", "lane a: camera: waiting: camera: cannot be opened"),
+        ("DEBUG", "lane a: camera: waiting: camera: ended its stream"),
+        ("WARNING", "lane a: camera: works again"),
+        ("WARNING", "lane a: camera: waiting: camera: cannot be opened"),
     ]
