@@ -24,6 +24,7 @@ class Line:
         lanes: settings of the inspector's lanes.
         models: directory of the server's models; the sample's if not given.
         others: more of the inspector's settings.
+        threads: of the server; as many as there are cores if not given.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Line:
         *,
         models: Optional[Path] = None,
         others: Optional[Mapping[str, Any]] = None,
+        threads: Optional[int] = None,
     ) -> None:
         self.scratch = scratch
         self.socket = str(scratch / "server.sock")
         self._models = models or sample.models_directory()
+        self._threads = [] if threads is None else ["--threads", str(threads)]
         self._record = scratch / "record.jsonl"
         self._nucleus_socket = str(scratch / "nucleus.sock")
         self._component = {
@@ -66,7 +69,8 @@ class Line:
         self.inspector = self.start_inspector()
 
     def start_server(self) -> subprocess.Popen[bytes]:
-        self.server = self._launch(["serve", "--models", str(self._models), "--socket", self.socket], dict(os.environ))
+        arguments = ["serve", "--models", str(self._models), "--socket", self.socket, *self._threads]
+        self.server = self._launch(arguments, dict(os.environ))
         return self.server
 
     def start_inspector(self) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ _SHORT = {
     "mutated-requests": 200,
     "nucleus": 1,
     "outputs": 1,
+    "overload": 1,
     "power-cut": 30,
     "server-kill": 3,
     "spool-damage": 40,

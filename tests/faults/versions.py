@@ -64,7 +64,7 @@ class Place(NamedTuple):
         if slowly or fault == "stopped copy":
             _copy(beside, target, whole=fault != "stopped copy")
         else:
-            _move(beside, target)
+            put_in_place(beside, target)
         if self.form == "component":
             self._forget_old_versions()
 
@@ -153,7 +153,7 @@ def _as_zip(package: Path, fault: str) -> Path:
     return file
 
 
-def _move(source: Path, target: Path) -> None:
+def put_in_place(source: Path, target: Path) -> None:
     """In one step, as docs/server.md has it; a directory that is in the way goes first."""
     if target.is_dir():
         shutil.rmtree(target)
