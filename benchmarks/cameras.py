@@ -1,6 +1,6 @@
-"""Cameras: how fast frames get into their slots, and what is lost on the way.
+"""Cameras and their lanes: how fast frames get into slots, what is lost on the way, what lanes take from one another.
 
-Each part measures one kind of camera and adds its figures under its own name; PARTS is where another one is added.
+Each part adds its figures under its own name; PARTS is where another one is added.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import argparse
 import json
 from typing import Any, Callable, Dict, NamedTuple
 
-from benchmarks import cameras_gige, machine
+from benchmarks import cameras_gige, cameras_lanes, cameras_video, machine
 
 
 class Part(NamedTuple):
-    """One kind of camera.
+    """One kind of camera, or one question.
 
     Attributes:
         measure: called with whether a quick look will do; gives the figures.
@@ -24,7 +24,11 @@ class Part(NamedTuple):
     settings: Callable[[], Dict[str, Any]]
 
 
-PARTS: Dict[str, Part] = {"gige": Part(cameras_gige.measure, cameras_gige.settings)}
+PARTS: Dict[str, Part] = {
+    "gige": Part(cameras_gige.measure, cameras_gige.settings),
+    "lanes": Part(cameras_lanes.measure, cameras_lanes.settings),
+    "video": Part(cameras_video.measure, cameras_video.settings),
+}
 
 
 def main() -> None:

@@ -10,13 +10,14 @@ from typing import Any, Dict
 
 import pytest
 from support import gige
+from support.cameras.video import RtspRig
 
 CHECKOUT = Path(__file__).parents[2]
 
 
-def _quick(name: str) -> Dict[str, Any]:
+def _quick(name: str, *arguments: str) -> Dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", *arguments],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -83,10 +84,33 @@ def test_glue() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(bool(gige.missing_fake()), reason=gige.missing_fake())
-def test_cameras() -> None:
+def test_cameras_gige() -> None:
     with gige.reserved_for_the_fake():
-        figures = _quick("cameras")["gige"]
+        figures = _quick("cameras", "--part", "gige")["gige"]
     assert figures["frames_per_s"] > 0
     assert figures["lost"] >= 0
     assert figures["ratio"] > 0
     assert set(figures["plain_socket"]) == set(figures["gigabit"]) == {"frames_per_s", "lost"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(bool(RtspRig.missing()), reason=RtspRig.missing())
+def test_cameras_video() -> None:
+    figures = _quick("cameras", "--part", "video")["video"]
+    assert set(figures) == {"file", "rtsp"}
+    for source in figures.values():
+        assert source["frames_per_s"] > 0
+        assert source["ratio"] > 0
+        assert source["ratio_decode"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_cameras_lanes() -> None:
+    figures = _quick("cameras", "--part", "lanes")["lanes"]
+    shared = figures["shared"]
+    assert set(shared["frames_per_s"]) == {"1", "8"}
+    assert shared["ratio"] > 0
+    assert 0 < shared["share"]["min"] <= 1 <= shared["share"]["max"]
+    assert figures["idle"]["core_percent"] > 0

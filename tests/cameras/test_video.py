@@ -119,6 +119,18 @@ def test_a_stream_that_falls_silent_is_not_connected_in_the_time_that_is_set(
         capture_all(camera)
 
 
+def test_the_next_frame_of_a_stream_is_decoded_before_it_is_asked_for_and_has_that_time(
+    make: Callable[..., VideoCamera], rtsp: RtspRig
+) -> None:
+    camera = make(rtsp.settings()["source"])
+    camera.open()
+    first = capture(camera)
+    assert camera._reading is not None
+    camera._reading.result(20)
+    asked_ns = time.monotonic_ns()
+    assert first.captured_ns < capture(camera).captured_ns < asked_ns
+
+
 def test_closing_does_not_wait_for_a_read_that_hangs(make: Callable[..., VideoCamera], rtsp: RtspRig) -> None:
     camera = make(rtsp.settings()["source"], read_timeout_s=3)
     camera.open()

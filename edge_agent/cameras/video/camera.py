@@ -56,10 +56,10 @@ class VideoCamera:
             return None
         read, self._waiting = self._waiting, None
         if not self._settings.scheme:
-            # A file's frame is captured when it is wanted, however long before it was decoded: the next one is
-            # decoded while this one becomes RGB.
+            # A file's frame is captured when it is wanted, however long before it was decoded.
             read = self._now(read.frame)
-            self._reading = self._begin_reading()
+        # The next one is decoded while this one becomes RGB.
+        self._reading = self._begin_reading()
         pixels = stream.place(read.frame, reserve)
         return Captured(stream.name(read.frame), read.wall_ns, read.monotonic_ns, pixels)
 
