@@ -88,7 +88,8 @@ class ModelGraph(msgspec.Struct, frozen=True):
 class PackageInfo(msgspec.Struct, frozen=True):
     """What the package says of itself; a key of ours, absent from the service's packages.
 
-    Inference units are the service's term for what serves a model; here one is one loaded engine.
+    Inference units are the service's term for what serves a model; here one is one loaded engine. `files` are the
+    SHA-256 of the other files by their places (seal.py).
     """
 
     name: Optional[str] = None
@@ -98,6 +99,7 @@ class PackageInfo(msgspec.Struct, frozen=True):
     min_inference_units: Optional[int] = None
     max_inference_units: Optional[int] = None
     golden: Golden = Golden()
+    files: Optional[Dict[str, str]] = None
 
 
 class Manifest(msgspec.Struct, frozen=True):

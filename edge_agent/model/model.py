@@ -15,6 +15,7 @@ from edge_agent.model.engine import Engine
 from edge_agent.model.manifest import NEO_RUNTIMES, OPENVINO, Manifest
 from edge_agent.model.package import ModelPackage
 from edge_agent.model.providers import OnnxOptions
+from edge_agent.model.seal import check_files
 from edge_agent.model.verdict import StageTimings, Verdict
 
 _WARM_UP_RUNS = 3  # as the service's own runtime does
@@ -118,6 +119,7 @@ class Model:
 def load_model(package: ModelPackage, *, threads: int, onnx: Optional[OnnxOptions] = None) -> Model:
     """Load the compiled model of a package. The package may be closed afterwards.
 
+    Its files are held against its manifest first, where that lists them.
     OpenCV's own threads are switched off for the whole process: two pools on the same cores double the slowest calls
     (`threads` is the budget of one inference).
 
@@ -135,6 +137,7 @@ def load_model(package: ModelPackage, *, threads: int, onnx: Optional[OnnxOption
     from edge_agent.model.preprocess import use_one_opencv_thread
 
     use_one_opencv_thread()
+    check_files(package)
     engine = _open_engine(package, threads, onnx)
     try:
         return Model(package.manifest, engine)

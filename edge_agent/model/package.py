@@ -15,7 +15,7 @@ from edge_agent.model.archive import largest_member, read_member, unpack
 from edge_agent.model.manifest import MAX_MANIFEST_BYTES, ONNX, OPENVINO, Manifest, parse_manifest
 from edge_agent.model.network_file import companions
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _SUFFIXES = {ONNX: ".onnx", OPENVINO: ".xml"}
 
 
@@ -34,7 +34,7 @@ class ModelPackage:
         self.path = path
         self.directory = directory
         self._unpacked = unpacked
-        self.manifest = parse_manifest(_read_manifest_file(directory), str(path / _MANIFEST))
+        self.manifest = parse_manifest(_read_manifest_file(directory), str(path / MANIFEST))
         self.name = self.manifest.package.name or (path.stem if unpacked else path.name)
         self.version = self.manifest.package.version
         self.model_arn = self.manifest.package.model_arn
@@ -64,7 +64,7 @@ class ModelPackage:
         suffix = _SUFFIXES.get(manifest.runtime or "")
         if suffix is None:
             raise ManifestError(
-                f"{self.path / _MANIFEST}: runtime",
+                f"{self.path / MANIFEST}: runtime",
                 f"is {manifest.runtime!r}, which is not supported",
                 f"Use one of {', '.join(_SUFFIXES)}, or none for a model compiled by SageMaker Neo.",
             )
@@ -146,8 +146,8 @@ def read_manifest(path: Union[str, Path]) -> Manifest:
         PackageError, ManifestError: as `open_package`.
     """
     path = Path(path)
-    data = _read_manifest_file(path) if path.is_dir() else read_member(path, _MANIFEST, MAX_MANIFEST_BYTES)
-    return parse_manifest(data, str(path / _MANIFEST))
+    data = _read_manifest_file(path) if path.is_dir() else read_member(path, MANIFEST, MAX_MANIFEST_BYTES)
+    return parse_manifest(data, str(path / MANIFEST))
 
 
 def largest_file(path: Path) -> int:
@@ -163,25 +163,25 @@ def largest_file(path: Path) -> int:
 
 
 def _find_top(unpacked: Path, path: Path) -> Path:
-    if (unpacked / _MANIFEST).is_file():
+    if (unpacked / MANIFEST).is_file():
         return unpacked
     entries = list(unpacked.iterdir())
-    if len(entries) == 1 and (entries[0] / _MANIFEST).is_file():
+    if len(entries) == 1 and (entries[0] / MANIFEST).is_file():
         return entries[0]
-    raise PackageError(str(path), f"holds no {_MANIFEST} at its top or in one single top directory")
+    raise PackageError(str(path), f"holds no {MANIFEST} at its top or in one single top directory")
 
 
 def _read_manifest_file(directory: Path) -> bytes:
-    file = _inside(directory, directory / _MANIFEST, directory)
+    file = _inside(directory, directory / MANIFEST, directory)
     if not file.is_file():
-        raise PackageError(str(directory), f"holds no {_MANIFEST}")
+        raise PackageError(str(directory), f"holds no {MANIFEST}")
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise PackageError(str(directory), f"{_MANIFEST} cannot be read ({error.strerror})") from error
+        raise PackageError(str(directory), f"{MANIFEST} cannot be read ({error.strerror})") from error
     if len(data) > MAX_MANIFEST_BYTES:
-        raise PackageError(str(directory), f"has a {_MANIFEST} of more than {MAX_MANIFEST_BYTES} bytes")
+        raise PackageError(str(directory), f"has a {MANIFEST} of more than {MAX_MANIFEST_BYTES} bytes")
     return data
 
 

@@ -17,7 +17,7 @@ from support.neo import make_neo_package
 from support.packages import make_package, zip_package
 from support.packaging import PROJECT, make_registry, open_state, recipe_of, start_request
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, PackageError
 from edge_agent.model import load_model, open_package
 from edge_agent.packaging.jobs.buckets import FileBuckets
 from edge_agent.packaging.jobs.engine import Made
@@ -82,6 +82,28 @@ def test_the_unpacked_artifact_is_what_the_model_server_finds_below_a_nucleus(tm
     with zipfile.ZipFile(_artifact(tmp_path)) as archive:
         archive.extractall(place)
     assert ComponentArtifacts(tmp_path / "greengrass").scan() == {"com.example.Bolts": place}
+
+
+def test_an_artifact_lists_its_files_and_one_that_was_changed_does_not_load(tmp_path: Path) -> None:
+    make_registry(tmp_path / "registry")
+    _run(tmp_path)
+    with zipfile.ZipFile(_artifact(tmp_path)) as archive:
+        network = archive.read("mochi/model.onnx")
+        archive.extractall(tmp_path / "unpacked")
+    with open_package(tmp_path / "unpacked") as package:
+        assert package.manifest.package.files == {"mochi/model.onnx": hashlib.sha256(network).hexdigest()}
+        (tmp_path / "unpacked" / "mochi" / "model.onnx").write_bytes(network + b" ")
+        with pytest.raises(PackageError, match=r"has another file mochi/model.onnx than its manifest says"):
+            load_model(package, threads=1)
+
+
+def test_a_package_that_is_not_as_it_was_made_is_not_made_a_component_of(tmp_path: Path) -> None:
+    package = make_registry(tmp_path / "registry") / PROJECT / "1" / "model"
+    manifest = json.loads((package / "manifest.json").read_text())
+    manifest["package"]["files"] = {"mochi/model.onnx": "0" * 64}
+    (package / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match=r"has another file mochi/model.onnx than its manifest says"):
+        _run(tmp_path)
 
 
 def test_the_same_model_gives_the_same_zip(tmp_path: Path) -> None:

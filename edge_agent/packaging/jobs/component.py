@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from edge_agent import __version__
 from edge_agent.errors import PackageError
 from edge_agent.model import ModelPackage
+from edge_agent.model.package import MANIFEST
+from edge_agent.model.seal import digests_of, files_of
 from edge_agent.packaging.jobs.target import Target
-
-MANIFEST = "manifest.json"
 
 _DIGITS = __version__.split(".")
 
@@ -47,10 +47,13 @@ def keys(prefix: str, component: ComponentVersion, target: Target) -> Tuple[str,
 
 
 def identified_manifest(package: ModelPackage, component: ComponentVersion, arn: str) -> bytes:
-    """The package's manifest with the component's name and version in it, and the model's ARN where it has none."""
+    """The package's manifest with the component's name and version in it, the SHA-256 of its files, and the model's ARN
+    where it has none.
+    """
     document = json.loads((package.directory / MANIFEST).read_bytes())
     about = document.setdefault("package", {})
     about.update(name=component.name, version=component.version)
+    about["files"] = digests_of(package.directory, str(package.path))
     if not about.get("model_arn"):
         about["model_arn"] = arn
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
@@ -65,7 +68,7 @@ def write_artifact(package: ModelPackage, manifest: bytes, target: Path) -> None
     try:
         with zipfile.ZipFile(str(target), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_entry(MANIFEST), manifest, zipfile.ZIP_DEFLATED)
-            for file, place in _files(package):
+            for place, file in files_of(package.directory, str(package.path)):
                 entry = _entry(place)
                 entry.file_size = file.stat().st_size  # so that more than 4 GiB are foreseen
                 with file.open("rb") as source, archive.open(entry, "w") as sink:
@@ -110,20 +113,6 @@ def recipe(
         }
     ]
     return document
-
-
-def _files(package: ModelPackage) -> Iterable[Tuple[Path, str]]:
-    """Files of a package but its manifest, with their places in it. Hidden ones are not part of it."""
-    root = package.directory.resolve()
-    for path in sorted(package.directory.rglob("*")):
-        place = path.relative_to(package.directory)
-        if any(part.startswith(".") for part in place.parts) or str(place) == MANIFEST:
-            continue
-        real = path.resolve()
-        if root not in real.parents:
-            raise PackageError(str(package.path), f"holds {str(place)!r}, a link that leads out of the package")
-        if real.is_file():
-            yield real, place.as_posix()
 
 
 def _entry(place: str) -> zipfile.ZipInfo:

@@ -16,9 +16,10 @@ from edge_agent.errors import EngineError, PackageError
 from edge_agent.model import ModelPackage, load_model, open_package, self_test
 from edge_agent.model.manifest import NEO_RUNTIMES
 from edge_agent.model.neo.artifacts import read_platform
+from edge_agent.model.package import MANIFEST
+from edge_agent.model.seal import check_files
 from edge_agent.packaging.jobs.buckets import Buckets
 from edge_agent.packaging.jobs.component import (
-    MANIFEST,
     ComponentVersion,
     artifact_name,
     identified_manifest,
@@ -81,6 +82,7 @@ class LocalEngine:
     def _make(self, job: Job, model: ModelVersion, target: Target, component: ComponentVersion, artifact: Path) -> str:
         """Write the zip, and try what is in it; gives what could not be tried."""
         with open_package(self._package_of(model, component, artifact.parent)) as package:
+            check_files(package)  # before they are listed anew
             if job.settings.agent == _AWS:
                 _refuse_foreign(package)
                 manifest = (package.directory / MANIFEST).read_bytes()  # a closed program reads it: not one byte else
