@@ -25,6 +25,7 @@ from edge_agent.packaging.jobs.places import default_registry, default_state
 from edge_agent.packaging.jobs.request import DESCRIBE, LIST, START
 from edge_agent.packaging.jobs.service import PackagingService
 from edge_agent.packaging.jobs.state import PackagingState
+from edge_agent.packaging.optimize.wanted import CHOICES, FP32
 
 _Command = Callable[..., Any]
 _PORT = 8790
@@ -49,6 +50,13 @@ def _state_options(command: _Command) -> _Command:
             default="open",
             show_default=True,
             help="Whose Edge Agent components depend on: our model server, AWS's, none.",
+        ),
+        click.option(
+            "--optimize",
+            type=click.Choice(CHOICES),
+            default=FP32,
+            show_default=True,
+            help="What an ONNX network computes in; none leaves it as it is.",
         ),
     )
     for option in reversed(options):
@@ -168,8 +176,8 @@ def serve(host: str, port: int, log_level: str, log_format: Optional[str], **opt
 def _pop_state(options: Dict[str, Any]) -> Callable[[], PackagingState]:
     """Opens what `_state_options` name, which are taken out of `options`; nothing is made before that."""
     state, registry = options.pop("state"), options.pop("registry")
-    buckets, agent = options.pop("buckets"), options.pop("agent")
-    return lambda: PackagingState(state or default_state(), registry or default_registry(), buckets, agent)
+    rest = [options.pop(name) for name in ("buckets", "agent", "optimize")]
+    return lambda: PackagingState(state or default_state(), registry or default_registry(), *rest)
 
 
 def _members(options: Dict[str, Any]) -> Dict[str, Any]:

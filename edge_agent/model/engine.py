@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-import numpy as np
 import numpy.typing as npt
 
 from edge_agent.errors import EngineError
-from edge_agent.frame import CHANNELS, MAX_SIDE
+from edge_agent.frame import MAX_SIDE
 from edge_agent.model.anomalib_stage import ANOMALIB, ANOMALY_MAP, ONE_IMAGE, PRED_LABEL, PRED_MASK, PRED_SCORE
 from edge_agent.model.manifest import Manifest
 
-Tensor = npt.NDArray[np.float32]
+#: An input as `Stage.network_input` has it.
+Tensor = npt.NDArray[Any]
 
 #: An output as the engine gives it: float32, but a label or a mask may be of truth values or integers.
 Result = npt.NDArray[Any]
@@ -152,14 +152,14 @@ def check_input(subject: str, manifest: Manifest, inputs: Sequence[Port]) -> Por
         EngineError: more than one, or another type or shape than the manifest's.
     """
     stage = manifest.stage
-    wanted = (1, CHANNELS, stage.image_height, stage.image_width)
-    if len(inputs) == 1 and inputs[0].kind in _FLOAT32 and _fits(inputs[0].shape, wanted):
+    wanted, kind = stage.network_input
+    if len(inputs) == 1 and inputs[0].kind == kind and _fits(inputs[0].shape, wanted):
         return inputs[0]
     found = ", ".join(f"{entry.kind} {describe(entry.shape)}" for entry in inputs)
     frozen = stage.type == ANOMALIB and len(inputs) == 1 and is_frozen(inputs[0])
     raise EngineError(
         subject,
-        f"its input does not fit its manifest: expected float32 {describe(wanted)}; found {found}",
+        f"its input does not fit its manifest: expected {kind} {describe(wanted)}; found {found}",
         f"It takes more than one image at a time. {ONE_IMAGE}" if frozen else "",
     )
 

@@ -8,7 +8,6 @@ from typing import Any, List, Optional, Sequence, Tuple
 import numpy as np
 
 from edge_agent.errors import EngineError
-from edge_agent.frame import CHANNELS
 from edge_agent.model.engine import Network, Port, Result, Tensor, check_input, check_outputs, choose_outputs
 from edge_agent.model.manifest import Manifest
 from edge_agent.model.onnx_session import first_line, look_at, open_session, shared
@@ -40,8 +39,7 @@ class OnnxEngine:
     ) -> None:
         self._subject = f"{name}/{artifact.parent.name}/{artifact.name}"
         self._manifest = manifest
-        stage = manifest.stage
-        self._input_shape = (1, CHANNELS, stage.image_height, stage.image_width)
+        self._input_shape, self._input_kind = manifest.stage.network_input
         opened = open_session(self._subject, artifact, options or OnnxOptions(), threads, self._first_run)
         self._session: Any = opened.session
         self._backend = opened.backend
@@ -81,14 +79,16 @@ class OnnxEngine:
 
     def _bind(self, tensor: Tensor) -> None:
         # ONNX Runtime gets an address: what does not lie there as promised would be read beyond its end.
-        if tensor.shape != self._input_shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
-            raise ValueError(f"{tensor.dtype} {tensor.shape} is no contiguous float32 {self._input_shape}")
+        if tensor.shape != self._input_shape or tensor.dtype != self._input_kind or not tensor.flags.c_contiguous:
+            raise ValueError(f"{tensor.dtype} {tensor.shape} is no contiguous {self._input_kind} {self._input_shape}")
         self._binding.bind_ortvalue_input(self._input_name, shared(tensor))
         self._input = tensor
 
     def _first_run(self, session: Any) -> List[Result]:
         input_name, output_names = self._names(session)
-        outputs: List[Result] = session.run(output_names, {input_name: np.zeros(self._input_shape, dtype=np.float32)})
+        outputs: List[Result] = session.run(
+            output_names, {input_name: np.zeros(self._input_shape, dtype=self._input_kind)}
+        )
         return outputs
 
     def _names(self, session: Any) -> Tuple[str, List[str]]:

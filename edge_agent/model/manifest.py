@@ -76,6 +76,17 @@ class Stage(msgspec.Struct, frozen=True):
     classification_logic: Optional[str] = None
     transform_preprocessing: Optional[str] = None
     anomalib: AnomalibKeys = AnomalibKeys()
+    takes_pixels: bool = False
+
+    @property
+    def network_input(self) -> Tuple[Tuple[int, int, int, int], str]:
+        """Shape of the network's input, and its type as numpy names it.
+
+        A network that takes pixels gets those of the resized image, RGB888, and scales and normalises them by itself.
+        """
+        if self.takes_pixels:
+            return (1, self.image_height, self.image_width, CHANNELS), "uint8"
+        return (1, CHANNELS, self.image_height, self.image_width), "float32"
 
 
 class ModelGraph(msgspec.Struct, frozen=True):
@@ -257,7 +268,7 @@ class _Checks:
             side = getattr(stage, key)
             if not 1 <= side <= MAX_SIDE:
                 self._fail(f"{_STAGE}.{key}", f"is {side}, not 1 to {MAX_SIDE} pixels")
-        expected = (1, CHANNELS, stage.image_height, stage.image_width)
+        expected, _ = stage.network_input
         if stage.input_shape is not None and stage.input_shape != expected:
             self._fail(
                 f"{_STAGE}.input_shape",
@@ -304,6 +315,8 @@ class _Checks:
 
     def _check_options(self) -> None:
         stage = self._stage
+        if stage.takes_pixels and self._manifest.runtime != ONNX:
+            self._fail(f"{_STAGE}.takes_pixels", f"is true, which only the runtime {ONNX!r} can do")
         if stage.interpolation is not None and stage.interpolation not in _INTERPOLATIONS:
             self._fail(f"{_STAGE}.interpolation", f"is {stage.interpolation}, not an OpenCV resize code of 0 to 6")
         if stage.transform_preprocessing:

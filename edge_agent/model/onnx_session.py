@@ -108,6 +108,22 @@ def look_at(subject: str, artifact: Path) -> Any:
         raise EngineError(subject, str(error), error.remedy) from error
 
 
+def write_simplified(subject: str, artifact: Path, target: Path) -> None:
+    """Write what ONNX Runtime makes of a network with the optimisations that keep to the operators of the format.
+
+    Raises:
+        EngineError: it does not load.
+    """
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(target)
+    settings.log_severity_level = _FATAL
+    try:
+        _Session(str(artifact), settings, providers=[PROVIDERS["cpu"]])
+    except Exception as error:  # as in _load
+        raise EngineError(subject, f"does not load ({first_line(error)})") from error
+
+
 def shared(array: Result) -> Any:
     """ONNX Runtime's view of an array: the same memory, which it keeps alive."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -27,6 +27,7 @@ class ModelPackage:
         version: the manifest's `package.version`, or None.
         model_arn: the manifest's `package.model_arn`, or None.
         manifest: checked.
+        manifest_bytes: what it was read from.
         directory: where manifest.json lies.
     """
 
@@ -34,7 +35,8 @@ class ModelPackage:
         self.path = path
         self.directory = directory
         self._unpacked = unpacked
-        self.manifest = parse_manifest(_read_manifest_file(directory), str(path / MANIFEST))
+        self.manifest_bytes = _read_manifest_file(directory)
+        self.manifest = parse_manifest(self.manifest_bytes, str(path / MANIFEST))
         self.name = self.manifest.package.name or (path.stem if unpacked else path.name)
         self.version = self.manifest.package.version
         self.model_arn = self.manifest.package.model_arn

@@ -31,13 +31,13 @@ def self_test(model: Model, package: ModelPackage) -> None:
     golden = package.manifest.package.golden
     failures: List[SelfTestError] = []
     for expected in golden.images:
-        pixels = _read(package.file(expected.file), f"{package.path}: {expected.file}")
+        pixels = read_golden(package, expected)
         subject = f"{package.name}: golden image {expected.file}"
         try:
             verdict = model.detect(pixels)
         except EngineError as error:
             raise SelfTestError(subject, f"the model gave no answer ({error})") from error
-        reason = _difference(golden, expected, verdict)
+        reason = difference(golden, expected, verdict)
         if reason:
             failures.append(SelfTestError(subject, reason))
     if failures:
@@ -75,31 +75,43 @@ def record_golden(model: Model, directory: Path, sources: Sequence[GoldenSource]
 
     target = directory / DIRECTORY
     target.mkdir(exist_ok=True)
-    stage = model.manifest.stage
     images: List[GoldenImage] = []
     for source in sources:
         file = new_file(source.name, [image.file for image in images])
         Image.fromarray(source.pixels).save(directory / file, "PNG")
-        verdict = model.detect(source.pixels)
-        certain = abs(verdict.score - stage.threshold) > Golden().allowed(verdict.score)
-        by_score = stage.classification_logic in (None, "", "cls_head")
-        images.append(
-            GoldenImage(
-                file=file,
-                score=round(verdict.score, 6),
-                is_anomalous=verdict.is_anomalous if certain and by_score else None,
-                areas=_areas(verdict) if model.manifest.reports_mask else None,
-            )
-        )
+        images.append(expectation(model, source.pixels, file))
     return Golden(images=tuple(images))
+
+
+def expectation(model: Model, pixels: Pixels, file: str) -> GoldenImage:
+    """What the model says of an image now, as a package lists it."""
+    verdict = model.detect(pixels)
+    stage = model.manifest.stage
+    certain = abs(verdict.score - stage.threshold) > Golden().allowed(verdict.score)
+    by_score = stage.classification_logic in (None, "", "cls_head")
+    return GoldenImage(
+        file=file,
+        score=round(verdict.score, 6),
+        is_anomalous=verdict.is_anomalous if certain and by_score else None,
+        areas=_areas(verdict) if model.manifest.reports_mask else None,
+    )
+
+
+def read_golden(package: ModelPackage, image: GoldenImage) -> Pixels:
+    """A golden image: RGB888, (height, width, 3), uint8.
+
+    Raises:
+        PackageError: it is missing, outside of the package, too large, or no PNG of 8 bits.
+    """
+    return _read(package.file(image.file), f"{package.path}: {image.file}")
 
 
 def _areas(verdict: Verdict) -> Dict[str, float]:
     return {anomaly.name: round(anomaly.area, 6) for anomaly in verdict.anomalies}
 
 
-def _difference(golden: Golden, expected: GoldenImage, verdict: Verdict) -> str:
-    """What the model sees otherwise, or nothing."""
+def difference(golden: Golden, expected: GoldenImage, verdict: Verdict) -> str:
+    """What the model sees otherwise than expected, in one clause; nothing where it agrees."""
     apart = abs(verdict.score - expected.score)
     allowed = golden.allowed(expected.score)
     if apart > allowed:

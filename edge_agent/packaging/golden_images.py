@@ -14,6 +14,7 @@ from edge_agent.model.golden import MAX_IMAGES
 from edge_agent.model.selftest import GoldenSource
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_PROBE_SIDES = (96, 128)
 
 
 def read_golden_images(directory: Path) -> List[GoldenSource]:
@@ -22,16 +23,35 @@ def read_golden_images(directory: Path) -> List[GoldenSource]:
     Raises:
         PackageError: none, too many, unreadable, or with a side that an Edge Agent would refuse.
     """
-    try:
-        files = sorted(file for file in directory.iterdir() if file.suffix.lower() in _SUFFIXES)
-    except OSError as error:
-        raise PackageError(str(directory), f"cannot be read ({error.strerror})") from error
+    files = image_files(directory)
     if not 1 <= len(files) <= MAX_IMAGES:
         raise PackageError(str(directory), f"holds {len(files)} images; a package carries 1 to {MAX_IMAGES}")
-    return [_read(file) for file in files]
+    return [read_image(file) for file in files]
 
 
-def _read(file: Path) -> GoldenSource:
+def image_files(directory: Path) -> List[Path]:
+    """The images of a directory in the order of their names; PackageError where it cannot be read."""
+    try:
+        return sorted(file for file in directory.iterdir() if file.suffix.lower() in _SUFFIXES)
+    except OSError as error:
+        raise PackageError(str(directory), f"cannot be read ({error.strerror})") from error
+
+
+def probe_images() -> List[GoldenSource]:
+    """Images that need nobody to supply them: black, white, and noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (*_PROBE_SIDES, 3), dtype=np.uint8)
+    flat = [
+        GoldenSource(f"a {name} image", np.full_like(noise, level)) for name, level in (("black", 0), ("white", 255))
+    ]
+    return [*flat, GoldenSource("an image of noise", noise)]
+
+
+def read_image(file: Path) -> GoldenSource:
+    """An image, turned as its EXIF data say.
+
+    Raises:
+        PackageError: unreadable, or with a side that an Edge Agent would refuse.
+    """
     try:
         with Image.open(file) as image:
             turned = ImageOps.exif_transpose(image)

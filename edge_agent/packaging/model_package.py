@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import msgspec
-import numpy as np
 
 from edge_agent.errors import PackageError
 from edge_agent.model import Model, Verdict, load_model, open_package, self_test
@@ -22,11 +21,9 @@ from edge_agent.model.golden import Golden
 from edge_agent.model.manifest import ONNX, OPENVINO
 from edge_agent.model.network_file import companions
 from edge_agent.model.selftest import GoldenSource, record_golden
-from edge_agent.packaging.golden_images import read_golden_images
+from edge_agent.packaging.golden_images import probe_images, read_golden_images
 from edge_agent.packaging.model_manifest import build_manifest, has_own_label
 from edge_agent.packaging.model_settings import PackageSettings
-
-_PROBE_SIDES = (96, 128)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def make_package(settings: PackageSettings) -> PackageResult:
     network = _read_network(settings.file, runtime)
     document = build_manifest(network, runtime, settings, _common_size(sources))
     stage = document["model_graph"]["stages"][0]["type"]
-    images = [*sources, *_probes()]
+    images = [*sources, *probe_images()]
     with draft(settings.target, stage, force=settings.force) as content:
         for file in files:
             place = content / stage / file.relative_to(settings.file.parent)
@@ -125,15 +122,6 @@ def _read_network(file: Path, runtime: str) -> Network:
 def _common_size(sources: Sequence[GoldenSource]) -> Optional[Size]:
     sizes = {(source.pixels.shape[1], source.pixels.shape[0]) for source in sources}
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def _probes() -> List[GoldenSource]:
-    """Images that need nobody to supply them: black, white, and noise."""
-    noise = np.random.default_rng(0).integers(0, 256, (*_PROBE_SIDES, 3), dtype=np.uint8)
-    flat = [
-        GoldenSource(f"a {name} image", np.full_like(noise, level)) for name, level in (("black", 0), ("white", 255))
-    ]
-    return [*flat, GoldenSource("an image of noise", noise)]
 
 
 @contextlib.contextmanager

@@ -106,6 +106,13 @@ def test_a_job_that_fails_is_the_command_s_failure(here: Here, directory: Path) 
     assert len(complaint.splitlines()) == 1
 
 
+def test_a_job_optimizes_unless_it_is_told_not_to(here: Here, directory: Path) -> None:
+    here("start", *_start_options(), "--job-name", "one")
+    here("start", *_start_options(ComponentName="other"), "--job-name", "two", "--optimize", "none")
+    said = [here("describe", "--project-name", PROJECT, "--job-name", name)[1] for name in ("one", "two")]
+    assert ["Network: fp32, pixels in." in answer for answer in said] == [True, False]
+
+
 def test_a_whole_request_comes_from_json_or_a_file_and_options_go_before_it(here: Here, directory: Path) -> None:
     file = directory / "a request.json"
     file.write_text(json.dumps({**start_request(), "JobName": "from-file"}))

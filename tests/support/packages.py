@@ -17,9 +17,14 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.frame import Pixels
+from edge_agent.model import load_model, open_package
+from edge_agent.model.selftest import GoldenSource, record_golden
 
 CLASS_NAMES = ("background", "scratch", "dent", "stain")
 
@@ -73,6 +78,25 @@ def make_package(
     manifest["model_graph"]["stages"][0].update(stage or {})
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
+
+
+def add_golden(package: Path) -> Path:
+    """Give a package two golden images, `good` and with a red patch `bad`, with what its model says of them."""
+    manifest = json.loads((package / "manifest.json").read_text())
+    with open_package(package) as opened:
+        model = load_model(opened, threads=1)
+    golden = record_golden(model, package, [GoldenSource("good", part()), GoldenSource("bad", part(scratched=True))])
+    manifest["package"]["golden"] = msgspec.to_builtins(golden)
+    (package / "manifest.json").write_text(json.dumps(manifest))
+    return package
+
+
+def part(*, scratched: bool = False) -> Pixels:
+    """A grey image; with a red patch where it is scratched."""
+    pixels = np.full((96, 128, 3), 128, dtype=np.uint8)
+    if scratched:
+        pixels[20:60, 30:70] = (250, 10, 10)
+    return pixels
 
 
 def make_manifest(

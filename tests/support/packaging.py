@@ -8,6 +8,10 @@ from typing import Any, Dict, Optional
 
 from support.packages import make_package
 
+from edge_agent.packaging.jobs.buckets import FileBuckets
+from edge_agent.packaging.jobs.engine import Made
+from edge_agent.packaging.jobs.local import LocalEngine
+from edge_agent.packaging.jobs.registry import ModelRegistry
 from edge_agent.packaging.jobs.state import PackagingState
 
 PROJECT = "bolts"
@@ -32,11 +36,26 @@ def start_request(**greengrass: Any) -> Dict[str, Any]:
     return {"ProjectName": PROJECT, "ModelVersion": "1", "Configuration": {"Greengrass": kept}}
 
 
-def open_state(directory: Path, *, agent: str = "open", registry: Optional[Path] = None) -> PackagingState:
+def open_state(directory: Path, *, registry: Optional[Path] = None, **settings: Any) -> PackagingState:
     """State in directory/state, models in directory/registry, buckets in directory/buckets."""
+    buckets = (directory / "buckets").as_uri()
     return PackagingState(
-        directory / "state", registry or directory / "registry", (directory / "buckets").as_uri(), agent
+        directory / "state", registry or directory / "registry", buckets, **{"agent": "open", **settings}
     )
+
+
+def run_job(directory: Path, settings: Optional[Dict[str, Any]] = None, **greengrass: Any) -> Made:
+    """The job of `start_request`, done in this process; `settings` are those of `open_state`."""
+    place = open_state(directory, **(settings or {}))
+    job = place.service.create(start_request(**greengrass))
+    model = ModelRegistry(directory / "registry").find(PROJECT, "1")
+    return LocalEngine(FileBuckets(directory / "buckets")).run(job, model)
+
+
+def artifact_of(directory: Path, target: str = "x86_64") -> Path:
+    """The artifact that a job of `start_request` wrote."""
+    top = directory / "buckets" / "my-bucket" / "components" / "artifacts" / "com.example.Bolts" / "1.0.0"
+    return top / f"{target}_greengrass_model_component.zip"
 
 
 def recipe_of(directory: Path, component: str = "com.example.Bolts", version: str = "1.0.0") -> Dict[str, Any]:

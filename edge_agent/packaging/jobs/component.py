@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
@@ -57,6 +58,18 @@ def identified_manifest(package: ModelPackage, component: ComponentVersion, arn:
     if not about.get("model_arn"):
         about["model_arn"] = arn
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def copy_package(package: ModelPackage, directory: Path) -> None:
+    """A copy to change; PackageError where it cannot be made."""
+    subject = str(package.path)
+    try:
+        for place, file in [(MANIFEST, package.directory / MANIFEST), *files_of(package.directory, subject)]:
+            target = directory / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    except OSError as error:
+        raise PackageError(subject, f"cannot be copied ({error.strerror})", "Free space, or set TMPDIR.") from error
 
 
 def write_artifact(package: ModelPackage, manifest: bytes, target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Dict, NamedTuple, Optional
 
+from edge_agent.packaging.optimize.wanted import NONE
+
 CREATED, RUNNING, SUCCEEDED, FAILED = "CREATED", "RUNNING", "SUCCEEDED", "FAILED"
 
 #: The service's word for what it makes.
@@ -21,11 +23,13 @@ class Settings(NamedTuple):
         registry: directory of the model registry.
         buckets: `s3`, or the `file://` URL of a directory whose sub-directories are the buckets.
         agent: whom the component depends on: a key of component.AGENTS.
+        optimize: one of optimize.wanted.CHOICES. Jobs kept by versions that could not do it do without.
     """
 
     registry: str
     buckets: str
     agent: str
+    optimize: str = NONE
 
 
 class Job(NamedTuple):

@@ -1,8 +1,7 @@
 """The local engine: a package from the registry, tried out, zipped, with its recipe, put into a bucket.
 
-A target says today which machine the component's recipe is for and which compiled model is right for it; the network
-itself stays as it is. What changes a network for a target belongs into `_make`, before the zip is written, so that what
-is tried there is what ships.
+What changes a network for its target is done in `_make`, before the zip is written, so that what is tried there is what
+ships.
 """
 
 from __future__ import annotations
@@ -11,17 +10,20 @@ import json
 import platform
 import tempfile
 from pathlib import Path
+from typing import List, Tuple
 
 from edge_agent.errors import EngineError, PackageError
 from edge_agent.model import ModelPackage, load_model, open_package, self_test
-from edge_agent.model.manifest import NEO_RUNTIMES
+from edge_agent.model.manifest import NEO_RUNTIMES, ONNX
 from edge_agent.model.neo.artifacts import read_platform
 from edge_agent.model.package import MANIFEST
 from edge_agent.model.seal import check_files
+from edge_agent.packaging.golden_images import image_files
 from edge_agent.packaging.jobs.buckets import Buckets
 from edge_agent.packaging.jobs.component import (
     ComponentVersion,
     artifact_name,
+    copy_package,
     identified_manifest,
     keys,
     recipe,
@@ -29,10 +31,11 @@ from edge_agent.packaging.jobs.component import (
 )
 from edge_agent.packaging.jobs.engine import Made
 from edge_agent.packaging.jobs.job import Job
-from edge_agent.packaging.jobs.registry import GOLDEN, NETWORKS, ModelVersion
+from edge_agent.packaging.jobs.registry import CALIBRATION, GOLDEN, NETWORKS, ModelVersion
 from edge_agent.packaging.jobs.target import Target, target_of
 from edge_agent.packaging.model_package import make_package
 from edge_agent.packaging.model_settings import PackageSettings
+from edge_agent.packaging.optimize.wanted import FP32, NONE, Wanted
 from edge_agent.packaging.portable import check_recipe
 
 _AWS = "aws"
@@ -80,9 +83,14 @@ class LocalEngine:
         return Made(component.name, component.version, _arn(component), message)
 
     def _make(self, job: Job, model: ModelVersion, target: Target, component: ComponentVersion, artifact: Path) -> str:
-        """Write the zip, and try what is in it; gives what could not be tried."""
-        with open_package(self._package_of(model, component, artifact.parent)) as package:
+        """Write the zip, and try what is in it; gives what was done to the network and what could not be tried."""
+        place, remark = self._package_of(model, component, artifact.parent), ""
+        with open_package(place) as package:
             check_files(package)  # before they are listed anew
+            if job.settings.optimize != NONE:
+                wanted = Wanted(job.settings.optimize, target.gpu, _calibration(model), self._threads)
+                place, remark = _optimized(package, wanted, artifact.parent / "optimized")
+        with open_package(place) as package:
             if job.settings.agent == _AWS:
                 _refuse_foreign(package)
                 manifest = (package.directory / MANIFEST).read_bytes()  # a closed program reads it: not one byte else
@@ -91,7 +99,7 @@ class LocalEngine:
                 manifest = identified_manifest(package, component, arn)
             write_artifact(package, manifest, artifact)
         with open_package(artifact) as package:
-            return self._try(package, target)
+            return " ".join(filter(None, [remark, self._try(package, target)]))
 
     def _package_of(self, model: ModelVersion, component: ComponentVersion, directory: Path) -> Path:
         """Where the package lies; made in a directory of the job's own where the registry has a network's file."""
@@ -129,6 +137,28 @@ class LocalEngine:
         finally:
             model.close()
         return ""
+
+
+def _optimized(package: ModelPackage, wanted: Wanted, directory: Path) -> Tuple[Path, str]:
+    """Where the package as it is wanted lies, and a remark of what was done to it."""
+    if package.manifest.runtime != ONNX:
+        if wanted.precision == FP32:
+            return package.path, ""
+        raise PackageError(
+            package.name,
+            f"has the runtime {package.manifest.runtime!r}; only ONNX networks are made {wanted.precision}",
+            "Ask for fp32, or none.",
+        )
+    from edge_agent.packaging.optimize.package import optimize
+
+    copy_package(package, directory)
+    done = optimize(directory, wanted)
+    return directory, f"Network: {done}." if done else ""
+
+
+def _calibration(model: ModelVersion) -> List[Path]:
+    directory = model.path.parent / CALIBRATION
+    return image_files(directory) if directory.is_dir() else []
 
 
 def _refuse_foreign(package: ModelPackage) -> None:

@@ -17,9 +17,10 @@ from edge_agent.packaging.jobs.request import LATEST
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _MANIFEST = "manifest.json"
 
-#: Suffixes of a network's file, and the directory of images for its self-test beside it.
+#: Suffixes of a network's file, and the directories of images beside it: for its self-test, and to calibrate INT8 by.
 NETWORKS = (".onnx", ".xml")
 GOLDEN = "golden"
+CALIBRATION = "calibration"
 
 
 class ModelVersion(NamedTuple):

@@ -16,6 +16,7 @@ from edge_agent.packaging.jobs.locks import JobLocks
 from edge_agent.packaging.jobs.registry import ModelRegistry
 from edge_agent.packaging.jobs.store import JobStore
 from edge_agent.packaging.jobs.worker import Worker
+from edge_agent.packaging.optimize.wanted import CHOICES, NONE
 
 _PAUSE_S = 0.5
 _log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class PackagingState:
         registry: of the models.
         buckets: `s3`, or `file:///DIRECTORY`.
         agent: a key of component.AGENTS.
+        optimize: one of optimize.wanted.CHOICES.
 
     Attributes:
         directory: absolute.
@@ -39,15 +41,16 @@ class PackagingState:
         PackagingError: the state cannot be used.
     """
 
-    def __init__(self, directory: Path, registry: Path, buckets: str, agent: str) -> None:
+    def __init__(self, directory: Path, registry: Path, buckets: str, agent: str, optimize: str = NONE) -> None:
         if buckets != S3:
             directory_of(buckets)
-        if agent not in AGENTS:
-            raise ConfigError(f"agent {agent}", f"is none of {', '.join(AGENTS)}")
+        for name, value, known in (("agent", agent, AGENTS), ("optimize", optimize, CHOICES)):
+            if value not in known:
+                raise ConfigError(f"{name} {value}", f"is none of {', '.join(known)}")
         self.directory = directory.resolve()
         self._store = JobStore(self.directory)
         models = registry.resolve()
-        settings = Settings(str(models), buckets, agent)
+        settings = Settings(str(models), buckets, agent, optimize)
         self.service = LocalService(self._store, JobLocks(self.directory), ModelRegistry(models), settings)
 
     def worker(self, stop: threading.Event) -> Worker:
