@@ -19,7 +19,7 @@ from edge_agent.packaging.jobs.component import AGENTS
 from edge_agent.packaging.jobs.credentials import credentials_file, load_key_pair
 from edge_agent.packaging.jobs.forms import Members
 from edge_agent.packaging.jobs.http import PackagingServer
-from edge_agent.packaging.jobs.job import FAILED
+from edge_agent.packaging.jobs.job import FAILED, Settings
 from edge_agent.packaging.jobs.options import build_request
 from edge_agent.packaging.jobs.places import default_registry, default_state
 from edge_agent.packaging.jobs.request import DESCRIBE, LIST, START
@@ -28,12 +28,15 @@ from edge_agent.packaging.jobs.state import PackagingState
 from edge_agent.packaging.optimize.wanted import CHOICES, FP32
 
 _Command = Callable[..., Any]
+_Option = Callable[[_Command], _Command]
 _PORT = 8790
 
 
 def _state_options(command: _Command) -> _Command:
+    """Where things are."""
     path = click.Path(path_type=Path)
-    options = (
+    return _with(
+        command,
         click.option("--state", type=path, envvar="EDGE_AGENT_PACKAGING_STATE", show_envvar=True, help="Of the jobs."),
         click.option("--registry", type=path, envvar="EDGE_AGENT_REGISTRY", show_envvar=True, help="Of the models."),
         click.option(
@@ -44,6 +47,13 @@ def _state_options(command: _Command) -> _Command:
             show_envvar=True,
             help="Where buckets are: s3, or file:///DIRECTORY whose sub-directories they are.",
         ),
+    )
+
+
+def _job_options(command: _Command) -> _Command:
+    """What new jobs do beside what their requests say."""
+    return _with(
+        command,
         click.option(
             "--agent",
             type=click.Choice(list(AGENTS)),
@@ -58,7 +68,17 @@ def _state_options(command: _Command) -> _Command:
             show_default=True,
             help="What an ONNX network computes in; none leaves it as it is.",
         ),
+        click.option(
+            "--sign-with",
+            metavar="FILE",
+            envvar="EDGE_AGENT_SIGNING_KEY",
+            show_envvar=True,
+            help="PEM of an Ed25519 private key.  [default: unsigned]",
+        ),
     )
+
+
+def _with(command: _Command, *options: _Option) -> _Command:
     for option in reversed(options):
         command = option(command)
     return command
@@ -97,6 +117,7 @@ def packaging() -> None:
 @_skeleton_option(START)
 @click.option("--no-wait", is_flag=True, help="Leave the job to `packaging serve`, or to the next start.")
 @_ENGINE
+@_job_options
 @_state_options
 def start(
     engine: str, no_wait: bool, cli_input_json: Optional[str], configuration: Optional[str], **options: Any
@@ -154,6 +175,7 @@ def list_(engine: str, cli_input_json: Optional[str], **options: Any) -> None:
 @packaging.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Of the loopback interface.")
 @click.option("--port", type=click.IntRange(0, 65535), default=_PORT, show_default=True, help="0 for a free one.")
+@_job_options
 @_state_options
 @log_options
 def serve(host: str, port: int, log_level: str, log_format: Optional[str], **options: Any) -> None:
@@ -174,10 +196,15 @@ def serve(host: str, port: int, log_level: str, log_format: Optional[str], **opt
 
 
 def _pop_state(options: Dict[str, Any]) -> Callable[[], PackagingState]:
-    """Opens what `_state_options` name, which are taken out of `options`; nothing is made before that."""
+    """Opens what `_state_options` name, for jobs as `_job_options` say; all of them are taken out of `options`.
+
+    Nothing is made before that.
+    """
     state, registry = options.pop("state"), options.pop("registry")
-    rest = [options.pop(name) for name in ("buckets", "agent", "optimize")]
-    return lambda: PackagingState(state or default_state(), registry or default_registry(), *rest)
+    known = {name: options.pop(name) for name in Settings._fields if name in options}
+    return lambda: PackagingState(
+        state or default_state(), Settings(registry=str(registry or default_registry()), **{"agent": "open", **known})
+    )
 
 
 def _members(options: Dict[str, Any]) -> Dict[str, Any]:

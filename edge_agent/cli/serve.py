@@ -16,7 +16,7 @@ from edge_agent.cli.logs import log_options, set_up_logging
 from edge_agent.cli.signals import on_signals
 from edge_agent.contract import AWS_SOCKET, OWN_SOCKET
 from edge_agent.errors import ConfigError
-from edge_agent.model import PROVIDERS, OnnxOptions
+from edge_agent.model import PROVIDERS, OnnxOptions, PublicKey
 from edge_agent.server import InferenceUnits, ModelServer, ServerMetrics, parse_units
 from edge_agent.web import Exposition, add_process_figures, read_token
 
@@ -113,6 +113,13 @@ def _parse_units(
     help="Directory where TensorRT keeps the engines it builds; only this user may write there.  [default: none kept]",
 )
 @click.option(
+    "--trusted-key",
+    type=click.Path(path_type=Path),
+    envvar="EDGE_AGENT_TRUSTED_KEY",
+    show_envvar=True,
+    help="PEM of an Ed25519 public key: only packages signed with it are served.  [default: all are]",
+)
+@click.option(
     "--metrics",
     metavar="HOST:PORT",
     envvar="EDGE_AGENT_METRICS",
@@ -137,6 +144,7 @@ def serve(
     tensorrt_cache: Optional[Path],
     units: Dict[str, InferenceUnits],
     swap: bool,
+    trusted_key: Optional[Path],
     metrics: Optional[str],
     metrics_token_file: Optional[Path],
     log_level: str,
@@ -164,6 +172,7 @@ def serve(
         units=units,
         swap=swap,
         observer=figures,
+        trusted=None if trusted_key is None else PublicKey(trusted_key),
     )
     exposition = None if figures is None else _expose(figures, server, metrics or "", metrics_token_file)
     server.start()

@@ -13,6 +13,7 @@ from edge_agent.model.model import Model, load_model
 from edge_agent.model.package import ModelPackage, largest_file, open_package, read_manifest
 from edge_agent.model.providers import PROVIDERS, OnnxOptions
 from edge_agent.model.selftest import self_test
+from edge_agent.model.trust import PublicKey
 from edge_agent.model.verdict import StageTimings, Verdict
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "ModelPackage",
     "OnnxOptions",
+    "PublicKey",
     "StageTimings",
     "Verdict",
     "largest_file",

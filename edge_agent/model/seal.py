@@ -9,12 +9,15 @@ from typing import Dict, Iterator, Tuple
 from edge_agent.errors import PackageError
 from edge_agent.model.package import MANIFEST, ModelPackage
 
+#: The file of the manifest's signature (trust.py), which the manifest cannot list.
+SIGNATURE = "manifest.sig"
+
 _CHUNK_BYTES = 1024 * 1024
 _ANEW = "Copy the package anew from where it was made."
 
 
 def files_of(directory: Path, subject: str, *, hidden: bool = False) -> Iterator[Tuple[str, Path]]:
-    """Place and path of each file of a package but its manifest.
+    """Place and path of each file of a package but manifest and signature.
 
     Args:
         directory: of the package.
@@ -27,7 +30,7 @@ def files_of(directory: Path, subject: str, *, hidden: bool = False) -> Iterator
     root = directory.resolve()
     for path in sorted(directory.rglob("*")):
         place = path.relative_to(directory)
-        if str(place) == MANIFEST:
+        if str(place) in {MANIFEST, SIGNATURE}:
             continue
         if not hidden and any(part.startswith(".") for part in place.parts):
             continue

@@ -33,7 +33,7 @@ class Component(NamedTuple):
 
 COMPONENTS = (
     Component("com.edgeagent.Inspector", "inspector", ("metrics",)),
-    Component("com.edgeagent.ModelServer", "model-server", ("server", "metrics")),
+    Component("com.edgeagent.ModelServer", "model-server", ("server", "metrics", "signing")),
 )
 
 

@@ -13,7 +13,7 @@ import grpc
 
 from edge_agent.contract import MAX_MESSAGE_BYTES, socket_path
 from edge_agent.errors import ServerError
-from edge_agent.model import OnnxOptions
+from edge_agent.model import OnnxOptions, PublicKey
 from edge_agent.server.introspection import Introspection
 from edge_agent.server.methods import methods_of
 from edge_agent.server.observer import ServerObserver
@@ -51,6 +51,7 @@ class ModelServer:
         units: engines kept and allowed, by model component; before what the manifests say.
         swap: whether a model that runs is replaced when its package is.
         observer: is told of every call and every load.
+        trusted: only packages signed with this key are served; None for all.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ModelServer:
         units: Optional[Mapping[str, InferenceUnits]] = None,
         swap: bool = True,
         observer: Optional[ServerObserver] = None,
+        trusted: Optional[PublicKey] = None,
     ) -> None:
         if threads < 1:
             raise ValueError("a server needs at least one thread for inferences")
@@ -76,7 +78,13 @@ class ModelServer:
         self._socket = SocketFile(socket_path(socket))
         self._second = SocketFile(socket_path(second_socket)) if second_socket else None
         self._registry = ModelRegistry(
-            self._models, threads=threads, greengrass=self._greengrass, units=units, onnx=onnx, observer=observer
+            self._models,
+            threads=threads,
+            greengrass=self._greengrass,
+            units=units,
+            onnx=onnx,
+            observer=observer,
+            trusted=trusted,
         )
         self._watch = PackageWatch(self._registry, autostart, swap=swap)
         self._segments = SegmentCache()

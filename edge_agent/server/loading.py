@@ -6,7 +6,7 @@ import logging
 from typing import Callable, List, Mapping, Optional, TypeVar
 
 from edge_agent.errors import EdgeAgentError, EngineError, PackageError
-from edge_agent.model import Manifest, Model, ModelPackage, OnnxOptions, load_model, open_package, self_test
+from edge_agent.model import Manifest, Model, ModelPackage, OnnxOptions, PublicKey, load_model, open_package, self_test
 from edge_agent.server.fingerprint import Fingerprint, fingerprint_of
 from edge_agent.server.observer import ServerObserver, Unobserved
 from edge_agent.server.pool import EnginePool, close_all
@@ -26,6 +26,7 @@ class Loader:
         units: by model component; they go before what the manifests say.
         onnx: how ONNX packages are run.
         observer: is told of every version that was loaded or was not; not of further engines.
+        trusted: only packages signed with it are loaded; None for all.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Loader:
         units: Optional[Mapping[str, InferenceUnits]] = None,
         onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
+        trusted: Optional[PublicKey] = None,
     ) -> None:
         self._observer = observer or Unobserved()
         self._threads = threads
         self._onnx = onnx
+        self._trusted = trusted
         self._units = dict(units or {})
 
     def load(self, package: DeployedModel, settled: Optional[Fingerprint] = None) -> EnginePool:
@@ -89,6 +92,8 @@ class Loader:
         return EnginePool(package, before, identity, share, _unless_changed(package, before, models))
 
     def _load_warm(self, package: ModelPackage, threads: int) -> Model:
+        if self._trusted is not None:
+            self._trusted.check(package)
         model = load_model(package, threads=threads, onnx=self._onnx)
         try:
             model.warm_up()

@@ -9,7 +9,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional
 import grpc
 
 from edge_agent.contract import Performance
-from edge_agent.model import OnnxOptions
+from edge_agent.model import OnnxOptions, PublicKey
 from edge_agent.server.fingerprint import Fingerprint
 from edge_agent.server.loading import Loader
 from edge_agent.server.memory import check_memory
@@ -41,6 +41,7 @@ class ModelRegistry:
         units: by model component; see edge_agent.server.units.
         onnx: how ONNX packages are run.
         observer: is told of every load.
+        trusted: only packages signed with this key are loaded; None for all.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class ModelRegistry:
         units: Optional[Mapping[str, InferenceUnits]] = None,
         onnx: Optional[OnnxOptions] = None,
         observer: Optional[ServerObserver] = None,
+        trusted: Optional[PublicKey] = None,
     ) -> None:
         self._store = ModelStore(models, greengrass)
-        self._loader = Loader(threads, units, onnx, observer)
+        self._loader = Loader(threads, units, onnx, observer, trusted)
         self._budget = ThreadBudget(threads)
         self._slots: Dict[str, ModelSlot] = {}
         self._lock = threading.Lock()  # of the dictionary alone; nothing is done under it

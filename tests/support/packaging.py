@@ -10,8 +10,10 @@ from support.packages import make_package
 
 from edge_agent.packaging.jobs.buckets import FileBuckets
 from edge_agent.packaging.jobs.engine import Made
+from edge_agent.packaging.jobs.job import Settings
 from edge_agent.packaging.jobs.local import LocalEngine
 from edge_agent.packaging.jobs.registry import ModelRegistry
+from edge_agent.packaging.jobs.signing import SigningKey
 from edge_agent.packaging.jobs.state import PackagingState
 
 PROJECT = "bolts"
@@ -38,10 +40,8 @@ def start_request(**greengrass: Any) -> Dict[str, Any]:
 
 def open_state(directory: Path, *, registry: Optional[Path] = None, **settings: Any) -> PackagingState:
     """State in directory/state, models in directory/registry, buckets in directory/buckets."""
-    buckets = (directory / "buckets").as_uri()
-    return PackagingState(
-        directory / "state", registry or directory / "registry", buckets, **{"agent": "open", **settings}
-    )
+    models, buckets = registry or directory / "registry", (directory / "buckets").as_uri()
+    return PackagingState(directory / "state", Settings(str(models), buckets, **{"agent": "open", **settings}))
 
 
 def run_job(directory: Path, settings: Optional[Dict[str, Any]] = None, **greengrass: Any) -> Made:
@@ -49,7 +49,8 @@ def run_job(directory: Path, settings: Optional[Dict[str, Any]] = None, **greeng
     place = open_state(directory, **(settings or {}))
     job = place.service.create(start_request(**greengrass))
     model = ModelRegistry(directory / "registry").find(PROJECT, "1")
-    return LocalEngine(FileBuckets(directory / "buckets")).run(job, model)
+    key = SigningKey(Path(job.settings.sign_with)) if job.settings.sign_with else None
+    return LocalEngine(FileBuckets(directory / "buckets"), key=key).run(job, model)
 
 
 def artifact_of(directory: Path, target: str = "x86_64") -> Path:

@@ -12,15 +12,17 @@ from edge_agent import __version__
 from edge_agent.errors import PackageError
 from edge_agent.model import ModelPackage
 from edge_agent.model.package import MANIFEST
-from edge_agent.model.seal import digests_of, files_of
+from edge_agent.model.seal import SIGNATURE, digests_of, files_of
 from edge_agent.packaging.jobs.target import Target
 
 _DIGITS = __version__.split(".")
 
+AWS = "aws"
+
 #: Whose Edge Agent runs the model: its component and the versions that will do. None: the deployment says it.
 AGENTS: Dict[str, Optional[Tuple[str, str]]] = {
     "open": ("com.edgeagent.ModelServer", f">={_DIGITS[0]}.{_DIGITS[1]}.0"),
-    "aws": ("aws.iot.lookoutvision.EdgeAgent", ">=1.0.0"),
+    AWS: ("aws.iot.lookoutvision.EdgeAgent", ">=1.0.0"),
     "none": None,
 }
 
@@ -72,8 +74,14 @@ def copy_package(package: ModelPackage, directory: Path) -> None:
         raise PackageError(subject, f"cannot be copied ({error.strerror})", "Free space, or set TMPDIR.") from error
 
 
-def write_artifact(package: ModelPackage, manifest: bytes, target: Path) -> None:
+def write_artifact(package: ModelPackage, manifest: bytes, target: Path, signature: Optional[bytes] = None) -> None:
     """Zip a package with this manifest, which comes first, as the device's own unpacking needs no order.
+
+    Args:
+        package: whose files go in.
+        manifest: instead of its own.
+        target: the zip.
+        signature: of the manifest; None for none.
 
     Raises:
         PackageError: a file leads out of the package, or cannot be read, or the zip cannot be written.
@@ -81,6 +89,8 @@ def write_artifact(package: ModelPackage, manifest: bytes, target: Path) -> None
     try:
         with zipfile.ZipFile(str(target), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_entry(MANIFEST), manifest, zipfile.ZIP_DEFLATED)
+            if signature is not None:
+                archive.writestr(_entry(SIGNATURE), signature, zipfile.ZIP_DEFLATED)
             for place, file in files_of(package.directory, str(package.path)):
                 entry = _entry(place)
                 entry.file_size = file.stat().st_size  # so that more than 4 GiB are foreseen

@@ -23,13 +23,17 @@ class Settings(NamedTuple):
         registry: directory of the model registry.
         buckets: `s3`, or the `file://` URL of a directory whose sub-directories are the buckets.
         agent: whom the component depends on: a key of component.AGENTS.
-        optimize: one of optimize.wanted.CHOICES. Jobs kept by versions that could not do it do without.
+        optimize: one of optimize.wanted.CHOICES.
+        sign_with: file of the private key; None for unsigned packages.
+
+    Jobs kept by versions that could not do the latter do without: so the defaults.
     """
 
     registry: str
     buckets: str
     agent: str
     optimize: str = NONE
+    sign_with: Optional[str] = None
 
 
 class Job(NamedTuple):

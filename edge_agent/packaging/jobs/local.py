@@ -10,7 +10,7 @@ import json
 import platform
 import tempfile
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from edge_agent.errors import EngineError, PackageError
 from edge_agent.model import ModelPackage, load_model, open_package, self_test
@@ -21,6 +21,7 @@ from edge_agent.model.seal import check_files
 from edge_agent.packaging.golden_images import image_files
 from edge_agent.packaging.jobs.buckets import Buckets
 from edge_agent.packaging.jobs.component import (
+    AWS,
     ComponentVersion,
     artifact_name,
     copy_package,
@@ -32,13 +33,12 @@ from edge_agent.packaging.jobs.component import (
 from edge_agent.packaging.jobs.engine import Made
 from edge_agent.packaging.jobs.job import Job
 from edge_agent.packaging.jobs.registry import CALIBRATION, GOLDEN, NETWORKS, ModelVersion
+from edge_agent.packaging.jobs.signing import SigningKey
 from edge_agent.packaging.jobs.target import Target, target_of
 from edge_agent.packaging.model_package import make_package
 from edge_agent.packaging.model_settings import PackageSettings
 from edge_agent.packaging.optimize.wanted import FP32, NONE, Wanted
 from edge_agent.packaging.portable import check_recipe
-
-_AWS = "aws"
 
 
 class LocalEngine:
@@ -47,10 +47,12 @@ class LocalEngine:
     Args:
         buckets: where components go.
         threads: of the inferences that try a model.
+        key: signs the packages; None for unsigned ones.
     """
 
-    def __init__(self, buckets: Buckets, threads: int = 1) -> None:
+    def __init__(self, buckets: Buckets, threads: int = 1, key: Optional[SigningKey] = None) -> None:
         self._buckets = buckets
+        self._key = key
         self._threads = threads
 
     def run(self, job: Job, model: ModelVersion) -> Made:
@@ -91,13 +93,14 @@ class LocalEngine:
                 wanted = Wanted(job.settings.optimize, target.gpu, _calibration(model), self._threads)
                 place, remark = _optimized(package, wanted, artifact.parent / "optimized")
         with open_package(place) as package:
-            if job.settings.agent == _AWS:
+            if job.settings.agent == AWS:
                 _refuse_foreign(package)
                 manifest = (package.directory / MANIFEST).read_bytes()  # a closed program reads it: not one byte else
             else:
                 arn = f"arn:aws:lookoutvision:::model/{job.project}/{model.version}"
                 manifest = identified_manifest(package, component, arn)
-            write_artifact(package, manifest, artifact)
+            signature = None if self._key is None else self._key.sign(manifest)
+            write_artifact(package, manifest, artifact, signature)
         with open_package(artifact) as package:
             return " ".join(filter(None, [remark, self._try(package, target)]))
 
