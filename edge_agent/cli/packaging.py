@@ -75,6 +75,9 @@ def _job_options(command: _Command) -> _Command:
             show_envvar=True,
             help="PEM of an Ed25519 private key.  [default: unsigned]",
         ),
+        click.option(
+            "--register", is_flag=True, help="Register components with AWS IoT Greengrass; with --buckets s3."
+        ),
     )
 
 

@@ -151,5 +151,5 @@ def test_a_bucket_that_refuses_fails_the_job_with_its_reason(s3: Any, tmp_path: 
     make_registry(tmp_path / "registry")
     s3.answer = 403
     job = open_state(tmp_path).service.create(start_request())
-    with pytest.raises(EdgeAgentError, match=r"s3://my-bucket/components/artifacts/.*: S3 did not take it .*403"):
+    with pytest.raises(EdgeAgentError, match=r"s3://my-bucket/components/artifacts/.*: AWS did not take it .*403"):
         LocalEngine(S3Buckets()).run(job, ModelRegistry(tmp_path / "registry").find(PROJECT, "1"))

@@ -134,6 +134,8 @@ def test_a_whole_request_comes_from_json_or_a_file_and_options_go_before_it(here
         (["describe", "--project-name", PROJECT, "--job-name", "none"], 1, "(ResourceNotFoundException)"),
         (["list", "--project-name", PROJECT, "--next-token", "x"], 1, "NextToken: is none"),
         (["serve", "--host", "192.168.0.1"], 2, "is no loopback address"),
+        (["start", *_start_options(), "--register"], 2, "is nowhere that Greengrass could register a component from"),
+        (["start", *_start_options(), "--sign-with", "/none.pem"], 2, "key /none.pem: cannot be read"),
     ],
 )
 def test_what_goes_wrong_is_one_line(arguments: List[str], code: int, said: str, here: Here) -> None:

@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from edge_agent.errors import ConfigError, EdgeAgentError, MissingExtraError, PackageError
+from edge_agent.errors import ConfigError, PackageError
+from edge_agent.packaging.jobs import boto
 
 S3 = "s3"
 _DOTS = ("", ".", "..")
@@ -95,31 +96,13 @@ class S3Buckets:
     """Through boto3, with the credentials, Region and endpoint that it finds in the environment."""
 
     def __init__(self) -> None:
-        try:
-            import boto3
-        except ImportError as error:
-            raise MissingExtraError("boto3", "aws") from error
-        self._client: Any = _translated("S3", boto3.client, "s3")
+        self._client = boto.client("s3")
 
     def put(self, source: Path, bucket: str, key: str) -> str:
         place = f"s3://{bucket}/{key}"
-        _translated(place, self._client.upload_file, str(source), bucket, key)
+        boto.call(place, self._client.upload_file, str(source), bucket, key)
         return place
 
     def exists(self, bucket: str, key: str) -> bool:  # noqa: ARG002 - the interface
         # The service's caller rights have s3:PutObject but no right to look; versions are kept apart by the job store.
         return False
-
-
-def _translated(subject: str, call: Any, *arguments: str) -> Any:
-    """Calls boto3; what it raises becomes one error of ours."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return call(*arguments)
-    except (Boto3Error, BotoCoreError, ClientError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise EdgeAgentError(
-            subject, f"S3 did not take it ({reason})", "Check credentials, Region and rights."
-        ) from error

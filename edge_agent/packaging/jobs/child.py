@@ -15,6 +15,7 @@ from edge_agent.packaging.jobs.buckets import open_buckets
 from edge_agent.packaging.jobs.engine import Made
 from edge_agent.packaging.jobs.job import Job
 from edge_agent.packaging.jobs.local import LocalEngine
+from edge_agent.packaging.jobs.register import Registrar
 from edge_agent.packaging.jobs.registry import ModelRegistry
 from edge_agent.packaging.jobs.signing import SigningKey
 from edge_agent.packaging.jobs.store import JobStore
@@ -38,5 +39,7 @@ def main() -> int:
 
 def _run(job: Job) -> Made:
     key = None if job.settings.sign_with is None else SigningKey(Path(job.settings.sign_with))
-    engine = LocalEngine(open_buckets(job.settings.buckets), threads=len(os.sched_getaffinity(0)), key=key)
+    registrar = Registrar() if job.settings.register else None
+    threads = len(os.sched_getaffinity(0))
+    engine = LocalEngine(open_buckets(job.settings.buckets), threads, key=key, registrar=registrar)
     return engine.run(job, ModelRegistry(Path(job.settings.registry)).find(job.project, job.model_version))

@@ -25,6 +25,7 @@ class Settings(NamedTuple):
         agent: whom the component depends on: a key of component.AGENTS.
         optimize: one of optimize.wanted.CHOICES.
         sign_with: file of the private key; None for unsigned packages.
+        register: whether the component is registered with Greengrass.
 
     Jobs kept by versions that could not do the latter do without: so the defaults.
     """
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     agent: str
     optimize: str = NONE
     sign_with: Optional[str] = None
+    register: bool = False
 
 
 class Job(NamedTuple):

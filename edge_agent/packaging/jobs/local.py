@@ -6,6 +6,7 @@ ships.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import tempfile
@@ -32,6 +33,7 @@ from edge_agent.packaging.jobs.component import (
 )
 from edge_agent.packaging.jobs.engine import Made
 from edge_agent.packaging.jobs.job import Job
+from edge_agent.packaging.jobs.register import Registrar
 from edge_agent.packaging.jobs.registry import CALIBRATION, GOLDEN, NETWORKS, ModelVersion
 from edge_agent.packaging.jobs.signing import SigningKey
 from edge_agent.packaging.jobs.target import Target, target_of
@@ -39,6 +41,8 @@ from edge_agent.packaging.model_package import make_package
 from edge_agent.packaging.model_settings import PackageSettings
 from edge_agent.packaging.optimize.wanted import FP32, NONE, Wanted
 from edge_agent.packaging.portable import check_recipe
+
+_ONCE = "A version cannot be made twice: choose another."
 
 
 class LocalEngine:
@@ -48,10 +52,19 @@ class LocalEngine:
         buckets: where components go.
         threads: of the inferences that try a model.
         key: signs the packages; None for unsigned ones.
+        registrar: registers the components; None leaves that to others.
     """
 
-    def __init__(self, buckets: Buckets, threads: int = 1, key: Optional[SigningKey] = None) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        threads: int = 1,
+        *,
+        key: Optional[SigningKey] = None,
+        registrar: Optional[Registrar] = None,
+    ) -> None:
         self._buckets = buckets
+        self._registrar = registrar
         self._key = key
         self._threads = threads
 
@@ -62,10 +75,16 @@ class LocalEngine:
         bucket, prefix = request["S3OutputLocation"]["Bucket"], request["S3OutputLocation"].get("Prefix", "")
         artifact_key, recipe_key = keys(prefix, component, target)
         # A second attempt may find what the first one, which died, has put there.
-        if job.attempts <= 1 and self._buckets.exists(bucket, recipe_key):
-            raise PackageError(
-                f"{bucket}/{recipe_key}", "exists already", "A version cannot be made twice: choose another."
-            )
+        first = job.attempts <= 1
+        if first and self._buckets.exists(bucket, recipe_key):
+            raise PackageError(f"{bucket}/{recipe_key}", "exists already", _ONCE)
+        registered = None if self._registrar is None else self._registrar.find(component)
+        if self._registrar is not None and registered is not None:
+            # Nothing may be put over the files of a version that is registered: devices hold them to their digests.
+            if first:
+                raise PackageError(registered, "is registered already", _ONCE)
+            self._registrar.wait(registered)
+            return Made(component.name, component.version, registered, "Registered by an earlier attempt.")
         document = recipe(
             component,
             request.get("ComponentDescription", f"Model {job.project}, version {model.version}."),
@@ -82,7 +101,11 @@ class LocalEngine:
             places = [self._buckets.put(artifact, bucket, artifact_key)]
             places.append(self._buckets.put(recipe_file, bucket, recipe_key))
         message = " ".join(filter(None, [f"Written: {' and '.join(places)}.", remark]))
-        return Made(component.name, component.version, _arn(component), message)
+        arn = _arn(component)
+        if self._registrar is not None:
+            tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+            arn = self._registrar.register(component, text.encode(), tags, _token(job, component))
+        return Made(component.name, component.version, arn, message)
 
     def _make(self, job: Job, model: ModelVersion, target: Target, component: ComponentVersion, artifact: Path) -> str:
         """Write the zip, and try what is in it; gives what was done to the network and what could not be tried."""
@@ -174,5 +197,10 @@ def _refuse_foreign(package: ModelPackage) -> None:
 
 
 def _arn(component: ComponentVersion) -> str:
-    """Of the service's shape. `local` stands for a Region: nothing is registered with Greengrass yet."""
+    """Of the service's shape. `local` stands for a Region where nothing is registered with Greengrass."""
     return f"arn:aws:greengrass:local:aws:components:{component.name}:versions:{component.version}"
+
+
+def _token(job: Job, component: ComponentVersion) -> str:
+    """The same for each attempt of a job, and for no other job."""
+    return hashlib.sha256(repr((job.project, job.name, job.created, *component)).encode()).hexdigest()

@@ -72,6 +72,12 @@ def _checked(settings: Settings) -> Settings:
     for name, value, known in (("agent", settings.agent, AGENTS), ("optimize", settings.optimize, CHOICES)):
         if value not in known:
             raise ConfigError(f"{name} {value}", f"is none of {', '.join(known)}")
+    if settings.register and settings.buckets != S3:
+        raise ConfigError(
+            f"buckets {settings.buckets}",
+            "is nowhere that Greengrass could register a component from",
+            "Leave out --register, or take s3.",
+        )
     sign_with = settings.sign_with
     if sign_with is not None:
         if settings.agent == AWS:
