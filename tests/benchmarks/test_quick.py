@@ -114,3 +114,15 @@ def test_cameras_lanes() -> None:
     assert shared["ratio"] > 0
     assert 0 < shared["share"]["min"] <= 1 <= shared["share"]["max"]
     assert figures["idle"]["core_percent"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_packaging() -> None:
+    figures = _quick("packaging")
+    assert 30 < figures["network_mb"] < 40
+    for choice in ("none", "fp32", "int8"):
+        assert figures["job_s"][choice]["wall"] > 0
+        for size in ("vga", "1080p", "12mp"):
+            assert figures["ratio_wall"][choice][size] > 0
+            assert figures["ratio_cpu"][choice][size] > 0
