@@ -75,7 +75,10 @@ def run(count: int, seed: int) -> Outcome:
     outcome.figures = {
         "model_ms": {name: round(milliseconds, 1) for name, milliseconds in packages.ms.items()},
         "lanes": {
-            name: {**{key: books[name][key] for key in ("captured", "inspected", "dropped", "failed")}, **lane.figures()}
+            name: {
+                **{key: books[name][key] for key in ("captured", "inspected", "dropped", "failed")},
+                **lane.figures(),
+            }
             for name, lane in lanes.items()
         },
         "pss_mb": memory.figures(),
