@@ -17,6 +17,7 @@ from faults import (
     power_cut,
     server_kill,
     spool_damage,
+    viewers,
 )
 from faults.outcome import Outcome
 
@@ -39,4 +40,5 @@ EXPERIMENTS: Dict[str, Experiment] = {
     "power-cut": Experiment(power_cut.run, 1_000),
     "server-kill": Experiment(server_kill.run, 100),
     "spool-damage": Experiment(spool_damage.run, 1_000),
+    "viewers": Experiment(viewers.run, 50),
 }

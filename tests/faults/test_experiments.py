@@ -19,6 +19,7 @@ _SHORT = {
     "power-cut": 30,
     "server-kill": 3,
     "spool-damage": 40,
+    "viewers": 6,
 }
 
 
