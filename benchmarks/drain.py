@@ -37,6 +37,8 @@ from benchmarks.inspections import make_entry
 from benchmarks.machine import pss_mb
 from benchmarks.workload import SIZES, percentile, render_frames
 from edge_agent import sample
+from edge_agent.agent.lanes import Lanes
+from edge_agent.agent.stations import LaneStations
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
@@ -140,7 +142,7 @@ def _drain(scratch: Path, mode: str, server: str, *, backlog: int, normal_s: flo
     spool.start()
     camera = _LiveCamera(render_frames(SIZES["vga"]))
     settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"), deadline_s=30.0)
-    outputs = Outputs("benchmark", clock, scratch / "kept")
+    outputs = Outputs("benchmark", clock, scratch / "kept", LaneStations(Lanes(0.0)))
     context = LaneContext(socket=server, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
     lane = Lane(_LIVE_CAMERA, camera, settings, context)
     with _nucleus(scratch, mode, record=record):

@@ -27,6 +27,8 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.workload import SIZES, WARM_UP, bare_times, package_name, percentile, render_frames, write_packages
 from edge_agent import sample
+from edge_agent.agent.lanes import Lanes
+from edge_agent.agent.stations import LaneStations
 from edge_agent.allocator import keep_freed_memory
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
@@ -109,7 +111,7 @@ def _path(
     # As fast as any nucleus takes messages: what goes out must not be what is measured.
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
     publisher = Publisher(spool, IpcClient.connect, published, clock)
-    outputs = Outputs("benchmark", clock, spool.directory / "kept")
+    outputs = Outputs("benchmark", clock, spool.directory / "kept", LaneStations(Lanes(0.0)))
     context = LaneContext(socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
     lane = Lane("benchmark", _MemoryCamera(frames, count + WARM_UP, gate), settings, context)
     spool.start()

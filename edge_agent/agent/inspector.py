@@ -12,6 +12,7 @@ import msgspec
 
 from edge_agent.agent.lanes import Lanes
 from edge_agent.agent.settings import InspectorSettings
+from edge_agent.agent.stations import LaneStations
 from edge_agent.cameras import make_camera
 from edge_agent.clock import Clock
 from edge_agent.config import convert, join
@@ -69,8 +70,8 @@ class Inspector:
         self._applying = threading.Lock()
         self._spool = Spool(spool_directory(settings.spool, config_file), settings.spool, clock)
         self._publisher = Publisher(self._spool, connect, settings.publish, clock)
-        self._outputs = Outputs(thing, clock, Path(f"{self._spool.directory}-output"))
         self._lanes = Lanes(_LANE_STOP_S)
+        self._outputs = Outputs(thing, clock, Path(f"{self._spool.directory}-output"), LaneStations(self._lanes))
         self._observations = Observations()
         #: What the live page shows of the lanes.
         self.albums = Albums(clock)

@@ -22,8 +22,9 @@ from edge_agent.errors import ConfigError
 from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.lane import LaneSettings
 from edge_agent.outputs import OutputSettings
+from edge_agent.outputs.plc import PlcOutputSettings
 from edge_agent.spool import SpoolSettings
-from edge_agent.triggers import MessageSettings
+from edge_agent.triggers import MessageSettings, PlcTriggerSettings
 
 _SOCKETS = {"open": OWN_SOCKET, "aws": AWS_SOCKET}
 
@@ -110,6 +111,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
                 "waits for calls over HTTP, and nothing is served",
                 "Set `http.address` and `http.token_file`.",
             )
+    _check_plcs(settings, subject)
     return fill_topics(settings, subject, thing)
 
 
@@ -125,6 +127,18 @@ def _read_outputs(outputs: Any, lanes: Mapping[str, Any], subject: str) -> Dict[
             if lane not in lanes:
                 raise ConfigError(f"{subject}: {path}.lanes", f"there is no lane {lane}", "Name lanes of `lanes`.")
     return read
+
+
+def _check_plcs(settings: InspectorSettings, subject: str) -> None:
+    """A lane that a PLC triggers has one."""
+    handled = [output.lanes[0] for output in settings.outputs.values() if isinstance(output.to, PlcOutputSettings)]
+    for name, lane in settings.lanes.items():
+        if isinstance(lane.trigger, PlcTriggerSettings) and handled.count(name) != 1:
+            raise ConfigError(
+                f"{subject}: lanes.{name}.trigger",
+                f"is a PLC's, and {handled.count(name)} outputs of type plc have this lane",
+                "Have one output of type plc with this lane.",
+            )
 
 
 def _check_names(names: Mapping[Any, Any], subject: str, noun: str) -> None:

@@ -22,6 +22,7 @@ _VERBS: Dict[str, str] = {
     "detect": "edge_agent.cli.detect:detect",
     "cameras": "edge_agent.cli.cameras:cameras",
     "camera-simulator": "edge_agent.cli.camera_simulator:camera_simulator",
+    "plc-simulator": "edge_agent.cli.plc_simulator:plc_simulator",
     "train": "edge_agent.cli.train:train",
     "evaluate": "edge_agent.cli.evaluate:evaluate_command",
     "package": "edge_agent.cli.package:package",

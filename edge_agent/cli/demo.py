@@ -30,8 +30,9 @@ _SEED = 7
 )
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep images, record and logs here.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_SEED, show_default=True, help="Of the parts.")
+@click.option("--plc", is_flag=True, help="Have a simulated PLC trigger each part, and sort it by its result.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the table.")
-def demo(frames: int, rate: float, keep: Optional[Path], seed: int, as_json: bool) -> None:
+def demo(frames: int, rate: float, keep: Optional[Path], seed: int, plc: bool, as_json: bool) -> None:
     """Inspect rendered parts with the sample model: server, local nucleus and inspector, on this machine.
 
     Nothing leaves the machine; what would go to AWS IoT Core goes to a record file (see --keep).
@@ -39,7 +40,7 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, as_json: boo
     console = Console(quiet=as_json)
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
         directory = keep if keep is not None else Path(scratch)
-        line = DemoLine(directory, Path(scratch), seed)
+        line = DemoLine(directory, Path(scratch), seed, plc=plc)
         verdicts: List[Verdict] = []
         try:
             console.print("starting model server, local nucleus and inspector ...")
@@ -52,6 +53,8 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, as_json: boo
         finally:
             accounting = line.stop()
     summary = _summary(frames, verdicts, accounting)
+    if plc:
+        summary["plc"] = line.plc()
     if as_json:
         click.echo(json.dumps(summary))
         return
@@ -145,5 +148,12 @@ def _print_summary(console: Console, summary: Dict[str, Any], verdicts: List[Ver
         f" + failed {sum(books['failed'].values())}; inspected = delivered {books['delivered']}"
         f" + expired {sum(books['expired'].values())}",
     )
+    if "plc" in summary:
+        line = summary["plc"]
+        table.add_row(
+            "PLC",
+            f"parts {line['parts']} = good {line['good']} + rejected {line['rejected']} + undecided {line['undecided']}"
+            f" + missed {line['missed'] + line['passed']} + without result {line['without_result'] + line['awaited']}",
+        )
     console.print()
     console.print(table)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from edge_agent import sample
 from edge_agent.clock import SystemClock
+from edge_agent.demo.plc import PlcStation
 from edge_agent.demo.processes import Process
 from edge_agent.detector import EdgeAgentClient, ModelSession
 from edge_agent.errors import EdgeAgentError
@@ -59,9 +60,10 @@ class DemoLine:
         directory: for images, record, configuration and logs.
         sockets: for the two sockets, whose paths may not be longer than 107 bytes.
         seed: of the parts.
+        plc: whether a PLC triggers the inspector and sorts the parts.
     """
 
-    def __init__(self, directory: Path, sockets: Path, seed: int) -> None:
+    def __init__(self, directory: Path, sockets: Path, seed: int, *, plc: bool = False) -> None:
         self._directory = directory
         self._images = directory / "images"
         self._record = directory / "record.jsonl"
@@ -73,6 +75,7 @@ class DemoLine:
         #: Where the live page is, with what signs a browser in; empty before `start`.
         self.page = ""
         self._processes: List[Process] = []
+        self._plc = PlcStation(CAMERA) if plc else None
 
     def start(self) -> None:
         """Start server, nucleus and inspector.
@@ -83,6 +86,8 @@ class DemoLine:
         self._images.mkdir(parents=True, exist_ok=True)
         if self._record.exists() or any(self._images.iterdir()):
             raise EdgeAgentError(str(self._directory), "holds an earlier demo", "Name an empty folder.")
+        if self._plc is not None:
+            self._plc.start()
         configuration = self._directory / "inspector.json"
         configuration.write_text(json.dumps(self._configuration(), indent=2))
         token = os.urandom(16).hex()
@@ -131,12 +136,20 @@ class DemoLine:
     def stop(self) -> Dict[str, Any]:
         """Stop the inspector, then the others; what the inspector's accounting says, empty where it never started."""
         accounting: Dict[str, Any] = {}
+        if self._plc is not None:
+            self._plc.settle()
         while self._processes:
             process = self._processes.pop()
             process.stop()
             if process.name == "inspector":
                 accounting = _last_accounting(process.output)
+        if self._plc is not None:
+            self._plc.stop()
         return accounting
+
+    def plc(self) -> Dict[str, Any]:
+        """What the PLC counted, where there is one."""
+        return {} if self._plc is None else self._plc.books()
 
     def truth(self, source: str) -> bool:
         return self._truth[source]
@@ -163,17 +176,25 @@ class DemoLine:
         hidden = self._images / f".{name}"
         Image.fromarray(part.image).save(hidden, "PNG", compress_level=1)
         hidden.rename(self._images / name)
+        if self._plc is not None:
+            self._plc.part(number)
 
     def _configuration(self) -> Dict[str, Any]:
         # The files come in whole, so there is nothing to wait for.
         camera = {"type": "folder", "path": str(self._images), "poll_s": 0.01, "settle_s": 0}
+        lane: Dict[str, Any] = {"model": sample.MODEL_NAME, "camera": camera}
+        outputs: Dict[str, Any] = {}
+        if self._plc is not None:
+            lane["trigger"] = {"type": "plc"}
+            outputs["plc"] = self._plc.output()
         return {
             "socket": str(self._server_socket),
             # This nucleus is alone on this machine: no message has to wait for the pace of a shared one.
             "publish": {"topic": TOPIC, "messages_per_s": 100, "bytes_per_s": 512_000},
             "spool": {"path": str(self._directory / "spool")},
             "http": {"address": "127.0.0.1:0", "token_file": str(self._token_file)},
-            "lanes": {CAMERA: {"model": sample.MODEL_NAME, "camera": camera}},
+            "lanes": {CAMERA: lane},
+            "outputs": outputs,
         }
 
 

@@ -136,6 +136,20 @@ class Lane:
             raise TriggerError(f"lane {self.name}", "is not triggered", "Set its `trigger`.")
         return self._gate.fire(trigger)
 
+    def ready(self) -> bool:
+        """Whether the next trigger is sure to be taken, unless the camera goes: wherever the frames are by then, the
+        buffer has room.
+        """
+        # In this order: a frame is counted before its trigger is taken from the gate.
+        if self._gate is None or self._gate.peek() is not None or self._obstacle() is not None:
+            return False
+        return self._policy == "latest" or self.accounting.snapshot().in_flight < self._settings.buffer
+
+    def inspecting(self) -> bool:
+        """Whether a part is between its trigger, or its capture, and its verdict."""
+        pending = self._gate is not None and self._gate.peek() is not None
+        return pending or self.accounting.snapshot().in_flight > 0
+
     def on_missed_trigger(self, listener: Callable[[Trigger, str], None]) -> None:
         """Have `listener(trigger, cause)` called for each missed trigger."""
         if self._gate is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.outputs.base import Part
+from edge_agent.outputs.base import Part, Stations
 from edge_agent.outputs.outputs import Outputs
 from edge_agent.outputs.settings import OutputSettings
 
-__all__ = ["OutputSettings", "Outputs", "Part"]
+__all__ = ["OutputSettings", "Outputs", "Part", "Stations"]

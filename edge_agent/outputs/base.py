@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Dict, Literal, Optional
+from typing import Any, ClassVar, Dict, Literal, Optional, Protocol, Tuple
 
 from edge_agent.clock import Clock
 from edge_agent.inspection import Inspection
+from edge_agent.triggers import Trigger
 
 #: Why an output is in its safe state.
 #:   start     it was opened, and no part has been judged since
@@ -64,6 +65,19 @@ class Action:
     detail: str = ""
 
 
+class Stations(Protocol):
+    """The lanes, for an output that triggers them: by name, from any thread, at once. One that is not there is not ready."""
+
+    def ready(self, lane: str) -> bool:
+        """Whether the lane would take a trigger of a PLC now."""
+
+    def inspecting(self, lane: str) -> bool:
+        """Whether a part of the lane is between its trigger and its verdict."""
+
+    def fire(self, lane: str, trigger: Trigger) -> bool:
+        """Ask for an image; false when the trigger is missed."""
+
+
 @dataclass(frozen=True)
 class OutputContext:
     """What an output is made with, beside its settings.
@@ -73,12 +87,16 @@ class OutputContext:
         thing: the thing's name.
         clock: time.
         directory: for what it keeps on disk; made where it is needed.
+        lanes: those that it hears; empty: all.
+        stations: all lanes.
     """
 
     name: str
     thing: str
     clock: Clock
     directory: Path
+    lanes: Tuple[str, ...]
+    stations: Stations
 
 
 class Output:
@@ -91,10 +109,12 @@ class Output:
 
     Attributes:
         drives: it moves something at a time: an action that comes too late would hit another part.
+        awaits: a part that is not decided by its lane's `decide_by_ms` is undecided, as it is where the output drives.
         follows: it hears of every part that is judged, with `on` telling whether the rule is met.
     """
 
     drives: ClassVar[bool] = False
+    awaits: ClassVar[bool] = False
     follows: bool = False
 
     def open(self) -> None:

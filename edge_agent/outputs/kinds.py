@@ -10,6 +10,7 @@ from edge_agent.outputs.gpio import GpioOutput, GpioOutputSettings
 from edge_agent.outputs.jsonl import JsonlOutput, JsonlOutputSettings
 from edge_agent.outputs.modbus import ModbusOutput, ModbusOutputSettings
 from edge_agent.outputs.mqtt import MqttOutput, MqttOutputSettings
+from edge_agent.outputs.plc import PlcOutput, PlcOutputSettings
 from edge_agent.outputs.pubsub import PubsubOutput, PubsubOutputSettings
 from edge_agent.outputs.webhook import WebhookOutput, WebhookOutputSettings
 
@@ -17,6 +18,7 @@ from edge_agent.outputs.webhook import WebhookOutput, WebhookOutputSettings
 KindSettings = Union[
     GpioOutputSettings,
     ModbusOutputSettings,
+    PlcOutputSettings,
     MqttOutputSettings,
     WebhookOutputSettings,
     PubsubOutputSettings,
@@ -26,6 +28,7 @@ KindSettings = Union[
 _KINDS: Dict[Type[Settings], Callable[..., Output]] = {
     GpioOutputSettings: GpioOutput,
     ModbusOutputSettings: ModbusOutput,
+    PlcOutputSettings: PlcOutput,
     MqttOutputSettings: MqttOutput,
     WebhookOutputSettings: WebhookOutput,
     PubsubOutputSettings: PubsubOutput,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Optional
 
 from edge_agent.config import Settings
+from edge_agent.modbus import ModbusClient
+from edge_agent.modbus.protocol import WORD
 from edge_agent.outputs.base import Action, Output, OutputContext, SafeReason
+from edge_agent.outputs.decision import SAFE, decision_words
 from edge_agent.outputs.level import Level, Mode, SafeLevel, pulse_problem
-from edge_agent.outputs.modbus_client import ModbusClient
-
-# The second register: what was decided. 0 is the safe state.
-_SAFE, _NORMAL, _ANOMALOUS, _UNDECIDED = 0, 1, 2, 3
-_BACKGROUND = "background"
-_WORD = 0xFFFF
 
 
 class ModbusOutputSettings(Settings, frozen=True, tag_field="type", tag="modbus"):
@@ -46,13 +43,13 @@ class ModbusOutputSettings(Settings, frozen=True, tag_field="type", tag="modbus"
     def __post_init__(self) -> None:
         if not self.host:
             raise ValueError("`host` must name the device")
-        if not 1 <= self.port <= _WORD:
+        if not 1 <= self.port <= WORD:
             raise ValueError("`port` must be 1 to 65535")
         if not 0 <= self.unit <= 255:
             raise ValueError("`unit` must be 0 to 255")
         if self.coil is None and self.registers is None:
             raise ValueError("`coil` or `registers` must say what is written")
-        if not 0 <= (self.coil or 0) <= _WORD or not 0 <= (self.registers or 0) <= _WORD - 5:
+        if not 0 <= (self.coil or 0) <= WORD or not 0 <= (self.registers or 0) <= WORD - 5:
             raise ValueError("`coil` must be 0 to 65535, `registers` 0 to 65530")
         if not 0.05 <= self.timeout_s <= 10:
             raise ValueError("`timeout_s` must be 0.05 to 10")
@@ -82,15 +79,15 @@ class ModbusOutput(Output):
     def apply(self, action: Action) -> None:
         # First what was decided, then the coil: a PLC that waits for its edge finds the registers written.
         if self._settings.registers is not None:
-            self._count = (self._count + 1) & _WORD
-            self._client.write_registers(self._settings.registers, [self._count, *_decision(action)])
+            self._count = (self._count + 1) & WORD
+            self._client.write_registers(self._settings.registers, [self._count, *decision_words(action)])
         self._level.apply(on=action.on)
         self._heard()
 
     def safe(self, reason: SafeReason) -> None:  # noqa: ARG002 - the same for every reason
         self._level.make_safe()
         if self._settings.registers is not None:
-            self._client.write_registers(self._settings.registers, [self._count, _SAFE, 0, 0, 0, 0])
+            self._client.write_registers(self._settings.registers, [self._count, SAFE, 0, 0, 0, 0])
         self._heard()
 
     def ready(self) -> None:
@@ -120,15 +117,3 @@ class ModbusOutput(Output):
         """It has answered: the next look is due so much later."""
         if self._settings.check_s:
             self._check_ns = self._clock.monotonic_ns() + round(self._settings.check_s * 1e9)
-
-
-def _decision(action: Action) -> List[int]:
-    """Verdict, confidence in 1/1000, area of all classes in 1/10000, sequence number (high word, low word)."""
-    sequence = action.part.sequence or 0
-    words = [(sequence >> 16) & _WORD, sequence & _WORD]
-    inspection = action.inspection
-    if inspection is None:
-        return [_UNDECIDED, 0, 0, *words]
-    area = sum(anomaly.area for anomaly in inspection.anomalies if anomaly.name != _BACKGROUND)
-    verdict = _ANOMALOUS if inspection.is_anomalous else _NORMAL
-    return [verdict, round(inspection.confidence * 1000), min(10_000, round(area * 10_000)), *words]

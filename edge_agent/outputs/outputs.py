@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping
 
 from edge_agent.clock import Clock
 from edge_agent.inspection import Inspection
-from edge_agent.outputs.base import Cause, OutputContext, Part
+from edge_agent.outputs.base import Cause, OutputContext, Part, Stations
 from edge_agent.outputs.books import OutputBooks
 from edge_agent.outputs.kinds import make_output
 from edge_agent.outputs.runner import Runner
@@ -25,12 +25,14 @@ class Outputs:
         thing: the thing's name.
         clock: time.
         directory: what an output keeps lies beside it, in a directory of this name, a hyphen and the output's name.
+        stations: the lanes, for outputs that trigger them.
     """
 
-    def __init__(self, thing: str, clock: Clock, directory: Path) -> None:
+    def __init__(self, thing: str, clock: Clock, directory: Path, stations: Stations) -> None:
         self._thing = thing
         self._clock = clock
         self._directory = directory
+        self._stations = stations
         self._changing = threading.Lock()
         self._books: Dict[str, OutputBooks] = {}
         # Replaced as a whole, so that the lanes read it without a lock.
@@ -109,6 +111,7 @@ class Outputs:
         return [runner for runner in self._runners.values() if runner.serves(lane)]
 
     def _make(self, name: str, settings: OutputSettings) -> Runner:
-        context = OutputContext(name, self._thing, self._clock, Path(f"{self._directory}-{name}"))
+        directory = Path(f"{self._directory}-{name}")
+        context = OutputContext(name, self._thing, self._clock, directory, settings.lanes, self._stations)
         books = self._books.setdefault(name, OutputBooks())
         return Runner(name, settings, make_output(settings.to, context), books, self._clock)

@@ -51,7 +51,7 @@ class Runner:
         self._books = books
         self._clock = clock
         # An action at the wrong time is wrong: the part has to be decided before it, or is acted on as undecided.
-        self._timed = output.drives or settings.act_after_ms > 0
+        self._timed = output.drives or output.awaits or settings.act_after_ms > 0
         self._late_ns = settings.late_ns(drives=output.drives)
         self._changed = threading.Condition()
         self._schedule = Schedule(settings.queue)

@@ -6,6 +6,7 @@ from typing import Literal, Optional, Tuple
 
 from edge_agent.config import Settings
 from edge_agent.outputs.kinds import KindSettings
+from edge_agent.outputs.plc import PlcOutputSettings
 from edge_agent.rule import RuleSettings
 
 _MAX_QUEUE = 10_000
@@ -54,6 +55,11 @@ class OutputSettings(Settings, frozen=True):
             raise ValueError(f"`queue` must be 1 to {_MAX_QUEUE}")
         if not 1 <= self.failures <= 3:
             raise ValueError("`failures` must be 1 to 3")
+        if isinstance(self.to, PlcOutputSettings):
+            if len(self.lanes) != 1:
+                raise ValueError("`lanes` must name the one lane whose parts a `plc` handles")
+            if self.undecided != "as_anomalous":
+                raise ValueError("`undecided` has to be `as_anomalous` with `plc`: each of its triggers gets a result")
 
     def late_ns(self, *, drives: bool) -> int:
         """After its time, in nanoseconds, an action is dropped; 0: never."""

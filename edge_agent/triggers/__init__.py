@@ -5,13 +5,20 @@ from __future__ import annotations
 from edge_agent.triggers.base import Trigger, TriggerSource
 from edge_agent.triggers.gpio import GpioTriggerSettings
 from edge_agent.triggers.interval import IntervalSettings
-from edge_agent.triggers.kinds import ContinuousSettings, MessageSettings, TriggerSettings, make_trigger
+from edge_agent.triggers.kinds import (
+    ContinuousSettings,
+    MessageSettings,
+    PlcTriggerSettings,
+    TriggerSettings,
+    make_trigger,
+)
 
 __all__ = [
     "ContinuousSettings",
     "GpioTriggerSettings",
     "IntervalSettings",
     "MessageSettings",
+    "PlcTriggerSettings",
     "Trigger",
     "TriggerSettings",
     "TriggerSource",

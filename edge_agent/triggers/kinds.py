@@ -32,8 +32,12 @@ class MessageSettings(Settings, frozen=True, tag_field="type", tag="message"):
             raise ValueError("`topic` is needed for messages of `iot_core` and `local`, and has no place with `http`")
 
 
+class PlcTriggerSettings(Settings, frozen=True, tag_field="type", tag="plc"):
+    """The PLC of the output `plc` that has this lane."""
+
+
 #: What `trigger` of a lane may hold.
-TriggerSettings = Union[ContinuousSettings, IntervalSettings, GpioTriggerSettings, MessageSettings]
+TriggerSettings = Union[ContinuousSettings, IntervalSettings, GpioTriggerSettings, MessageSettings, PlcTriggerSettings]
 
 
 def make_trigger(settings: TriggerSettings, clock: Clock) -> Optional[TriggerSource]:

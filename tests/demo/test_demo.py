@@ -44,6 +44,18 @@ def test_the_demo_tells_a_person_what_it_found() -> None:
         assert words in done.stdout
 
 
+def test_a_plc_triggers_every_part_and_sorts_it(tmp_path: Path) -> None:
+    done = _demo("--frames", "15", "--rate", "20", "--plc", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["frames"] == summary["inspected"] == summary["published"] == 15
+    assert summary["agreement"] >= 0.9
+    line = summary["plc"]
+    assert line["parts"] == line["acknowledged"] == line["good"] + line["rejected"] == 15
+    assert line["rejected"] == summary["anomalous"]
+    assert line["balanced"]
+
+
 def test_a_folder_with_an_earlier_demo_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "mine.png").write_text("precious")

@@ -40,6 +40,7 @@ ELSEWHERE: Dict[str, str] = {
     r"edge-agent package": "tests/packaging",
     r"edge-agent (cameras|camera-simulator)": "tests/cli/test_cameras_command.py",
     r"edge-agent packaging": "tests/packaging",
+    r"edge-agent (plc-simulator|demo --plc)": "tests/plc and tests/demo",
     r"edge-agent deploy": "tests/deployment",
     r"edge-agent doctor": "tests/doctor",
     r"edge-agent recipe": "tests/cli/test_recipe_command.py",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
+from support.outputs import NoStations
 from support.packages import make_package
 
 from edge_agent.cameras import Camera, Captured, FolderSettings, Reserve
@@ -69,7 +70,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 @pytest.fixture
 def outputs(tmp_path: Path) -> Iterator[Outputs]:
     """None, until a test has some."""
-    made = Outputs("press-7", SystemClock(), tmp_path / "kept")
+    made = Outputs("press-7", SystemClock(), tmp_path / "kept", NoStations())
     yield made
     made.close(5.0)
 

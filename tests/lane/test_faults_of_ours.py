@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+from support.outputs import NoStations
 from support.packages import make_package
 
 from edge_agent.cameras import Captured, FolderSettings, Reserve
@@ -56,7 +57,7 @@ def lane_of(tmp_path: Path) -> Any:
     server.start()
     spool = Spool(tmp_path / "spool", SpoolSettings(), SystemClock())
     spool.start()
-    outputs = Outputs("press-7", SystemClock(), tmp_path / "kept")
+    outputs = Outputs("press-7", SystemClock(), tmp_path / "kept", NoStations())
     context = LaneContext(
         socket=server.socket, spool=spool, outputs=outputs, clock=SystemClock(), thing="press-7", run="0" * 32
     )

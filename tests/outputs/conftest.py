@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Type
 
 import pytest
-from support.outputs import PEERS, THING, Peer, until
+from support.outputs import PEERS, THING, NoStations, Peer, until
 
 from edge_agent.agent import read_settings
 from edge_agent.clock import SystemClock
 from edge_agent.outputs import Outputs, OutputSettings
+from edge_agent.outputs.base import OutputContext
 
 LANES = {name: {"model": "m", "camera": {"type": "folder", "path": "/x"}} for name in ("a", "b")}
 
@@ -18,6 +19,11 @@ LANES = {name: {"model": "m", "camera": {"type": "folder", "path": "/x"}} for na
 def read(**outputs: Dict[str, Any]) -> Dict[str, OutputSettings]:
     """Settings as an inspector's configuration has them."""
     return read_settings({"lanes": LANES, "outputs": outputs}, "inspector.yaml", thing=THING).outputs
+
+
+def context(directory: Path) -> OutputContext:
+    """What an output for the parts of lane `a` is made with."""
+    return OutputContext("x", THING, SystemClock(), directory, ("a",), NoStations())
 
 
 @pytest.fixture(params=PEERS, ids=lambda peer: peer.name)
@@ -36,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Outputs]]:
     running: List[Outputs] = []
 
     def run(**outputs: Dict[str, Any]) -> Outputs:
-        made = Outputs(THING, SystemClock(), tmp_path / "kept")
+        made = Outputs(THING, SystemClock(), tmp_path / "kept", NoStations())
         made.apply(read(**outputs))
         running.append(made)
         return made

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
-from outputs.conftest import read, working
+from outputs.conftest import LANES, context, read, working
 from support.outputs import PEERS, THING, Peer, inspection, part, until
 
-from edge_agent.clock import SystemClock
+from edge_agent.agent import read_settings
 from edge_agent.errors import ConfigError, OutputError, OutputTimeoutError
 from edge_agent.outputs import Outputs
-from edge_agent.outputs.base import Action, Output, OutputContext
+from edge_agent.outputs.base import Action, Output
 from edge_agent.outputs.kinds import make_output
 
 
@@ -30,8 +30,8 @@ _BOUND_S = 10.0
 
 @pytest.fixture
 def output(peer: Peer, tmp_path: Path) -> Any:
-    settings = read(x={"to": peer.settings()})["x"].to
-    made = make_output(settings, OutputContext("x", THING, SystemClock(), tmp_path / "kept"))
+    settings = read(x={"to": peer.settings(), "lanes": ["a"]})["x"].to
+    made = make_output(settings, context(tmp_path / "kept"))
     yield made
     made.close()
 
@@ -48,6 +48,12 @@ def _open(output: Output) -> None:
     output.open()
     output.safe("start")
     output.ready()
+
+
+def _apply(output: Output) -> None:
+    """One action, and what is due by then: some say only there that they could not."""
+    output.apply(_action())
+    output.tick()
 
 
 def _settle(output: Output) -> None:
@@ -103,7 +109,7 @@ def test_a_peer_that_goes_is_noticed_and_found_again(peer: Peer, output: Output)
         # What was sent to a peer that has just gone may be taken for said; not what is said after that.
         for sequence in range(2, 20):
             output.apply(_action(sequence))
-            time.sleep(0.01)
+            _settle(output)
 
     with pytest.raises(OutputError):
         talk_on()
@@ -123,7 +129,7 @@ def test_a_peer_that_hangs_holds_it_for_its_time_alone(peer: Peer, output: Outpu
     peer.hang()
     began = time.monotonic()
     with pytest.raises(OutputTimeoutError):
-        output.apply(_action())
+        _apply(output)
     output.close()
     assert time.monotonic() - began < _BOUND_S
     peer.resume()
@@ -137,7 +143,7 @@ def test_closing_is_always_right(peer: Peer, output: Output) -> None:
     output.close()
     if peer.notices:
         with pytest.raises(OutputError):
-            output.apply(_action())
+            _apply(output)
     output.open()
     output.safe("start")
 
@@ -146,7 +152,7 @@ def test_closing_is_always_right(peer: Peer, output: Output) -> None:
 def test_the_breaker_opens_and_closes_by_itself(peer: Peer, start: Callable[..., Outputs]) -> None:
     """Parts come all the time, and each is counted in one place."""
     peer.start()
-    outputs = start(x={"to": peer.settings()})
+    outputs = start(x={"to": peer.settings(), "lanes": ["a"]})
     working(outputs)
     ended = threading.Event()
 
@@ -179,7 +185,7 @@ def test_the_breaker_opens_and_closes_by_itself(peer: Peer, start: Callable[...,
 def test_an_unknown_key_is_named(kind: Any, tmp_path: Path) -> None:
     settings: Dict[str, Any] = {**kind(tmp_path).settings(), "colour": "red"}
     with pytest.raises(ConfigError, match=r"inspector.yaml: outputs\.x\.to\.colour: is not a known key"):
-        read(x={"to": settings})
+        read(x={"to": settings, "lanes": ["a"]})
 
 
 @pytest.mark.parametrize(
@@ -191,6 +197,10 @@ def test_an_unknown_key_is_named(kind: Any, tmp_path: Path) -> None:
         ({"type": "modbus", "host": "plc"}, "`coil` or `registers`"),
         ({"type": "modbus", "host": "plc", "coil": 70000}, "`coil`"),
         ({"type": "modbus", "host": "plc", "coil": 1, "timeout_s": 0}, "`timeout_s`"),
+        ({"type": "plc", "host": "plc", "commands": 30}, "must not overlap"),
+        ({"type": "plc", "host": "plc", "status": 65530}, "`status`"),
+        ({"type": "plc", "host": "plc", "poll_ms": 0}, "`poll_ms`"),
+        ({"type": "plc", "host": "plc", "classes": ["a", "a"]}, "`classes`"),
         ({"type": "mqtt", "host": ""}, "`host`"),
         ({"type": "mqtt", "host": "h", "ca_file": "/x"}, "need `tls`"),
         ({"type": "mqtt", "host": "h", "topic": "a/#"}, "topic"),
@@ -203,5 +213,21 @@ def test_an_unknown_key_is_named(kind: Any, tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be_right(settings: Dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(x={"to": settings})
+        read(x={"to": settings, "lanes": ["a"]})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lane", "output", "words"),
+    [
+        ({}, {"lanes": ["a", "b"]}, "one lane"),
+        ({}, {"lanes": []}, "one lane"),
+        ({}, {"undecided": "skip"}, "`undecided`"),
+        ({"trigger": {"type": "plc"}}, {"lanes": ["b"]}, r"lanes\.a\.trigger: is a PLC's, and 0 outputs"),
+    ],
+)
+def test_a_plc_has_one_lane_and_tells_of_every_part(lane: Dict[str, Any], output: Dict[str, Any], words: str) -> None:
+    lanes = {"a": {**LANES["a"], **lane}, "b": LANES["b"]}
+    station = {"to": {"type": "plc", "host": "plc"}, "lanes": ["a"], **output}
+    with pytest.raises(ConfigError, match=words):
+        read_settings({"lanes": lanes, "outputs": {"station": station}}, "inspector.yaml", thing=THING)

@@ -16,10 +16,9 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import jsonschema
 import pytest
-from outputs.conftest import read, working
+from outputs.conftest import context, read, working
 from support.outputs import (
     MOSQUITTO,
-    THING,
     BrokerPeer,
     ChipPeer,
     FilePeer,
@@ -31,10 +30,9 @@ from support.outputs import (
     until,
 )
 
-from edge_agent.clock import SystemClock
 from edge_agent.errors import OutputError
 from edge_agent.outputs import Outputs
-from edge_agent.outputs.base import Action, Output, OutputContext
+from edge_agent.outputs.base import Action, Output
 from edge_agent.outputs.kinds import make_output
 
 _SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "undecided.schema.json").read_text())
@@ -44,7 +42,7 @@ Start = Callable[..., Outputs]
 
 @contextlib.contextmanager
 def opened(settings: Dict[str, Any], directory: Path) -> Iterator[Output]:
-    output = make_output(read(x={"to": settings})["x"].to, OutputContext("x", THING, SystemClock(), directory))
+    output = make_output(read(x={"to": settings})["x"].to, context(directory))
     output.open()
     try:
         yield output

@@ -22,6 +22,7 @@ from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.nucleus import LocalNucleus
 from edge_agent.inspection import Anomaly, Inspection, Timings
 from edge_agent.outputs import Part
+from edge_agent.triggers import Trigger
 
 THING = "press-7"
 TESTS = Path(__file__).parents[1]
@@ -75,6 +76,19 @@ def inspection(
         image_height=64,
         source="test",
     )
+
+
+class NoStations:
+    """No lane is there."""
+
+    def ready(self, lane: str) -> bool:
+        return False
+
+    def inspecting(self, lane: str) -> bool:
+        return False
+
+    def fire(self, lane: str, trigger: Trigger) -> bool:
+        return False
 
 
 class Peer:
@@ -246,6 +260,31 @@ class PlcPeer(Peer):
             self._looker = ModbusTcpClient("127.0.0.1", port=self.port)
             assert self._looker.connect()
         return self._looker
+
+
+class HandshakePeer(PlcPeer):
+    """pymodbus again, as a PLC that asks for nothing and acknowledges nothing."""
+
+    name = "plc"
+    registers = 20
+
+    def settings(self) -> Dict[str, Any]:
+        return {
+            "type": "plc",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "status": self.registers,
+            "plc_silent_s": 0,
+            "timeout_s": 0.25,
+        }
+
+    def applied(self) -> int:
+        """Results that wait, and those that were lost because eight did."""
+        words = self.read_registers(5)
+        return words[3] + words[4]
+
+    def is_safe(self) -> bool:
+        return bool(self.read_registers(1)[0] & 0x80)
 
 
 class BrokerPeer(Peer):
@@ -483,7 +522,7 @@ class FilePeer(Peer):
         return len(self.lines())
 
 
-PEERS = (ChipPeer, PlcPeer, BrokerPeer, HookPeer, NucleusPeer, FilePeer)
+PEERS = (ChipPeer, PlcPeer, HandshakePeer, BrokerPeer, HookPeer, NucleusPeer, FilePeer)
 
 
 @contextlib.contextmanager

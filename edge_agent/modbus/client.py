@@ -1,9 +1,4 @@
-"""Modbus TCP, as far as an output needs it ("MODBUS Application Protocol Specification V1.1b3", and "MODBUS Messaging on
-TCP/IP Implementation Guide V1.0b" for the header).
-
-Why not a library: pymodbus renames the arguments of its calls between the versions that Python 3.8 and 3.13 have, logs
-every failure as an error, and measures its time-outs on the wall clock, which may step.
-"""
+"""The asking side of Modbus TCP."""
 
 from __future__ import annotations
 
@@ -13,22 +8,18 @@ from typing import List, Optional, Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.errors import OutputError, OutputNotConnectedError, OutputTimeoutError
-
-READ_COILS, READ_REGISTERS, WRITE_COIL, WRITE_REGISTERS = 1, 3, 5, 16
-
-# transaction, protocol (0), bytes that follow, unit
-_HEADER = struct.Struct(">HHHB")
-_MAX_PDU = 253
-_ON = 0xFF00
-_EXCEPTION = 0x80
-_EXCEPTIONS = {
-    1: "the function is not supported",
-    2: "there is no such address",
-    3: "a value is not allowed",
-    4: "the device failed",
-    6: "the device is busy",
-    11: "the unit behind the gateway does not answer",
-}
+from edge_agent.modbus.protocol import (
+    EXCEPTION,
+    EXCEPTIONS,
+    HEADER,
+    MAX_PDU,
+    ON,
+    READ_COILS,
+    READ_REGISTERS,
+    WORD,
+    WRITE_COIL,
+    WRITE_REGISTERS,
+)
 
 
 class ModbusClient:
@@ -69,7 +60,7 @@ class ModbusClient:
 
     def write_coil(self, address: int, *, on: bool) -> None:
         """Set one coil. Raises OutputError and its kinds, as all that follow."""
-        self._ask(struct.pack(">BHH", WRITE_COIL, address, _ON if on else 0), answer_bytes=5)
+        self._ask(struct.pack(">BHH", WRITE_COIL, address, ON if on else 0), answer_bytes=5)
 
     def write_registers(self, address: int, values: Sequence[int]) -> None:
         """Set holding registers, 16 bits each, in one request: the device never shows half of them."""
@@ -88,26 +79,26 @@ class ModbusClient:
     def _ask(self, request: bytes, answer_bytes: int) -> bytes:
         if self._socket is None:
             raise OutputNotConnectedError(self._subject, "is not connected")
-        self._transaction = (self._transaction + 1) & 0xFFFF
+        self._transaction = (self._transaction + 1) & WORD
         until_ns = self._clock.monotonic_ns() + round(self._timeout_s * 1e9)
         try:
             self._socket.settimeout(self._timeout_s)
-            self._socket.sendall(_HEADER.pack(self._transaction, 0, len(request) + 1, self._unit) + request)
+            self._socket.sendall(HEADER.pack(self._transaction, 0, len(request) + 1, self._unit) + request)
             answer = self._answer(self._socket, until_ns)
         except socket.timeout as error:
             raise OutputTimeoutError(self._subject, f"no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             raise OutputNotConnectedError(self._subject, f"the connection broke ({error})") from error
-        if len(answer) == 2 and answer[0] == request[0] | _EXCEPTION:
-            said = _EXCEPTIONS.get(answer[1], f"exception {answer[1]}")
+        if len(answer) == 2 and answer[0] == request[0] | EXCEPTION:
+            said = EXCEPTIONS.get(answer[1], f"exception {answer[1]}")
             raise OutputError(self._subject, f"refuses function {request[0]}: {said}", "Check the addresses.")
         if len(answer) != answer_bytes or answer[0] != request[0]:
             raise OutputError(self._subject, f"its answer to function {request[0]} is no such answer")
         return answer
 
     def _answer(self, connection: socket.socket, until_ns: int) -> bytes:
-        transaction, protocol, length, unit = _HEADER.unpack(self._receive(connection, _HEADER.size, until_ns))
-        if transaction != self._transaction or protocol != 0 or unit != self._unit or not 2 <= length <= _MAX_PDU + 1:
+        transaction, protocol, length, unit = HEADER.unpack(self._receive(connection, HEADER.size, until_ns))
+        if transaction != self._transaction or protocol != 0 or unit != self._unit or not 2 <= length <= MAX_PDU + 1:
             raise OutputError(self._subject, "its answer is no Modbus TCP, or of another request")
         return self._receive(connection, length - 1, until_ns)
 
