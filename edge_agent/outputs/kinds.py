@@ -10,6 +10,7 @@ from edge_agent.outputs.gpio import GpioOutput, GpioOutputSettings
 from edge_agent.outputs.jsonl import JsonlOutput, JsonlOutputSettings
 from edge_agent.outputs.modbus import ModbusOutput, ModbusOutputSettings
 from edge_agent.outputs.mqtt import MqttOutput, MqttOutputSettings
+from edge_agent.outputs.opcua import OpcUaOutput, OpcUaOutputSettings
 from edge_agent.outputs.plc import PlcOutput, PlcOutputSettings
 from edge_agent.outputs.pubsub import PubsubOutput, PubsubOutputSettings
 from edge_agent.outputs.webhook import WebhookOutput, WebhookOutputSettings
@@ -19,6 +20,7 @@ KindSettings = Union[
     GpioOutputSettings,
     ModbusOutputSettings,
     PlcOutputSettings,
+    OpcUaOutputSettings,
     MqttOutputSettings,
     WebhookOutputSettings,
     PubsubOutputSettings,
@@ -29,6 +31,7 @@ _KINDS: Dict[Type[Settings], Callable[..., Output]] = {
     GpioOutputSettings: GpioOutput,
     ModbusOutputSettings: ModbusOutput,
     PlcOutputSettings: PlcOutput,
+    OpcUaOutputSettings: OpcUaOutput,
     MqttOutputSettings: MqttOutput,
     WebhookOutputSettings: WebhookOutput,
     PubsubOutputSettings: PubsubOutput,

@@ -7,7 +7,6 @@ import json
 import ssl
 import threading
 import uuid
-from pathlib import Path
 from typing import Any, Optional
 
 from edge_agent.clock import Clock
@@ -15,6 +14,7 @@ from edge_agent.config import Settings
 from edge_agent.errors import MissingExtraError, OutputError, OutputNotConnectedError, OutputTimeoutError
 from edge_agent.outputs.base import Action, Output, OutputContext, SafeReason
 from edge_agent.outputs.document import to_json
+from edge_agent.outputs.password import read_password
 
 _QOS = 1
 _CHECK_S = 0.2
@@ -144,7 +144,8 @@ class MqttOutput(Output):
         if settings.state_topic:
             client.will_set(settings.state_topic, _state("gone", ""), qos=_QOS, retain=True)
         if settings.username:
-            client.username_pw_set(settings.username, self._password())
+            password = read_password(settings.password_file) if settings.password_file else None
+            client.username_pw_set(settings.username, password)
         if settings.tls:
             client.tls_set_context(self._tls())
         return client
@@ -163,14 +164,6 @@ class MqttOutput(Output):
         except OSError as error:  # ssl.SSLError is one
             raise OutputError(self._subject, f"its TLS files cannot be used ({error})", "Check the paths.") from error
         return context
-
-    def _password(self) -> Optional[str]:
-        if not self._settings.password_file:
-            return None
-        try:
-            return Path(self._settings.password_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise OutputError(self._settings.password_file, "cannot be read as text", "Check the file.") from error
 
     def _tell(self, state: str, reason: str) -> None:
         if self._settings.state_topic:
