@@ -147,3 +147,16 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
     text = json.dumps(document()).replace('"threshold": 0.5', '"threshold": 1e999')
     with pytest.raises(ManifestError):
         parse_manifest(text.encode(), "manifest.json")
+
+
+def test_a_network_that_takes_pixels_has_another_shape_and_is_of_onnx() -> None:
+    content = document()
+    stage = stage_of(content)
+    stage["takes_pixels"] = True
+    with pytest.raises(ManifestError, match=r"input_shape: is \[1, 3, 96, 128\], but .* \[1, 96, 128, 3\]"):
+        parse(content)
+    stage["input_shape"] = [1, 96, 128, 3]
+    assert parse(content).stage.network_input == ((1, 96, 128, 3), "uint8")
+    content["runtime"] = "openvino"
+    with pytest.raises(ManifestError, match=r"takes_pixels: is true, which only the runtime 'onnx' can do"):
+        parse(content)
