@@ -43,6 +43,8 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   ├── SpoolUnavailableError     the disk cannot be used for now: read-only, an I/O error, no permission
 │   │   └── SpoolInUseError         another process has the spool
 │   └── SpoolDamagedError         the file is not what was written
+├── RecorderError               recorded images on disk (subject: the recorder's directory)
+│   └── RecorderFullError         the disk has no room
 ├── RecipeError                 a component recipe (subject: file and key path)
 ├── PackagingError              a packaging job's request (subject: operation or member); `code` as the service had it
 │   ├── ValidationError           a member breaks its constraints, or two exclude one another
@@ -255,6 +257,14 @@ class SpoolInUseError(SpoolUnavailableError):
 
 
 class SpoolDamagedError(SpoolError):
+    pass
+
+
+class RecorderError(EdgeAgentError):
+    pass
+
+
+class RecorderFullError(RecorderError):
     pass
 
 

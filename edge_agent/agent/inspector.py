@@ -21,6 +21,7 @@ from edge_agent.lane import Lane, LaneContext, LaneSettings, Observations, Obser
 from edge_agent.metrics import AccountingSnapshot
 from edge_agent.outputs import Outputs
 from edge_agent.page import Albums
+from edge_agent.recorder import Label, Recorder
 from edge_agent.shared_memory import sweep
 from edge_agent.spool import Spool, spool_directory
 
@@ -37,6 +38,7 @@ _LANE_STOP_S = 2.5
 _DRAIN_S = 1.0
 _CLOSE_S = 0.5
 _OUTPUTS_S = 0.3
+_RECORDER_S = 0.1
 
 # After the end of input nobody is about to kill us: the spool gets time to empty through an outage of the nucleus.
 _DRAIN_AT_END_S = 30.0
@@ -75,6 +77,7 @@ class Inspector:
         self._observations = Observations()
         #: What the live page shows of the lanes.
         self.albums = Albums(clock)
+        self._recorder = Recorder(clock)
         for name in settings.lanes:
             self._spool.accounting(name)  # books are there before the first frame is
 
@@ -97,14 +100,17 @@ class Inspector:
         self._spool.start()
         self._publisher.start()
         self._outputs.apply(self._settings.outputs)
+        self._recorder.apply(self._settings.recorder)
         self._lanes.apply(self._settings.lanes, self._make_lane)
         while not self._lanes.finished():
             if self._clock.wait(stop, _LOOK_S) or self._faulty():
                 break
         self._lanes.stop()
         self._outputs.finish(_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S)
+        self._recorder.finish()
         self._drain(stop)
         self._outputs.close(_OUTPUTS_S)
+        self._recorder.close(_RECORDER_S)
         self._publisher.close(_CLOSE_S)
         self._spool.close(_CLOSE_S)
         snapshots = self.accounting().values()
@@ -126,6 +132,7 @@ class Inspector:
         return [
             *(["publisher"] if self._publisher.faulty() else []),
             *(["spool"] if self._spool.faulty() else []),
+            *(["recorder"] if self._recorder.faulty() else []),
             *(f"lane {name}" for name, lane in self.lanes().items() if lane.faulty()),
             *(f"output {name}" for name, state in self._outputs.states().items() if state == "faulty"),
         ]
@@ -149,8 +156,9 @@ class Inspector:
                 self._publisher.start()
             other_agent = settings.edge_agent_socket != old.edge_agent_socket
             outputs = self._outputs.apply(settings.outputs)
+            recorder = ["recorder"] if self._recorder.apply(settings.recorder) else []
             lanes = self._lanes.apply(settings.lanes, self._make_lane, all_anew=other_agent)
-            changed = [f"lane {name}" for name in lanes] + [f"output {name}" for name in outputs]
+            changed = [f"lane {name}" for name in lanes] + [f"output {name}" for name in outputs] + recorder
             _log.info("configuration: in force; what changed: %s", ", ".join(changed) or "no lane and no output")
 
     def switch_model(self, lane: str, model: str) -> None:
@@ -160,6 +168,10 @@ class Inspector:
     def set_threshold(self, lane: str, threshold: Optional[float]) -> None:
         """Have a lane judge by another threshold, or by its model's own for None; the lane goes on meanwhile."""
         self._change_lane(lane, threshold=threshold)
+
+    def record(self, lane: str, frames: int, label: Optional[Label]) -> int:
+        """Have the next frames of a lane recorded; gives how many are asked for by now, ConfigError where none can be."""
+        return self._recorder.ask(self.lane(lane).name, frames, label)
 
     def accounting(self) -> Dict[str, AccountingSnapshot]:
         """One consistent reading for each lane, by its name; also for lanes that only an earlier run had."""
@@ -175,6 +187,7 @@ class Inspector:
             "lanes": {name: lane.status() for name, lane in self.lanes().items()},
             "outputs": self._outputs.status(),
             "spool": self._spool.status(),
+            "recorder": self._recorder.status(),
         }
 
     def _make_lane(self, name: str, settings: LaneSettings) -> Lane:
@@ -186,7 +199,7 @@ class Inspector:
             thing=self._thing,
             run=self._run_id,
             observations=self._observations,
-            onlookers=lambda lane: [self.albums.of(lane)],
+            onlookers=lambda lane: [self.albums.of(lane), self._recorder],
         )
         return Lane(name, make_camera(settings.camera, self._clock), settings, context)
 
@@ -201,9 +214,13 @@ class Inspector:
         return self._publisher.faulty() or self._spool.faulty()
 
     def _drain(self, stop: threading.Event) -> None:
-        """Let the publisher empty the spool, and the outputs do what waits, for as long as there is time."""
+        """Let the publisher empty the spool, outputs and recorder do what waits, for as long as there is time."""
         started_ns = self._clock.monotonic_ns()
-        while self._outputs.waiting() or any(snapshot.spooled for snapshot in self.accounting().values()):
+        while (
+            self._outputs.waiting()
+            or self._recorder.waiting()
+            or any(snapshot.spooled for snapshot in self.accounting().values())
+        ):
             waited = (self._clock.monotonic_ns() - started_ns) / 1e9
             if self._faulty() or waited > (_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S):
                 return

@@ -55,6 +55,8 @@ def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"lane {name}: model: {lane['model_trouble']}"
     if report["spool"]["trouble"]:
         yield f"spool: {report['spool']['trouble']}"
+    if report["recorder"].get("trouble"):
+        yield f"recorder: {report['recorder']['trouble']}"
     for name, output in report["outputs"].items():
         if output["state"] not in _OUTPUT_WORKS and output["state"] != "faulty":
             yield f"output {name}: {output['state']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Literal, Mapping, Type
+from typing import Any, Dict, Iterable, Literal, Mapping, Type
 
 import msgspec
 
@@ -23,6 +23,8 @@ from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.lane import LaneSettings
 from edge_agent.outputs import OutputSettings
 from edge_agent.outputs.plc import PlcOutputSettings
+from edge_agent.recorder import RecorderSettings
+from edge_agent.rule import RuleSettings
 from edge_agent.spool import SpoolSettings
 from edge_agent.triggers import MessageSettings, PlcTriggerSettings
 
@@ -58,6 +60,7 @@ class InspectorSettings(Settings, frozen=True):
         cloudwatch: its figures for Amazon CloudWatch.
         lanes: by name, which is the camera's id in every inspection.
         outputs: by name: what happens on the line when a part was judged.
+        recorder: which images are kept.
     """
 
     lanes: Dict[str, LaneSettings]
@@ -73,6 +76,7 @@ class InspectorSettings(Settings, frozen=True):
     http: HttpSettings = HttpSettings()
     cloudwatch: CloudwatchSettings = CloudwatchSettings()
     outputs: Dict[str, OutputSettings] = msgspec.field(default_factory=dict)
+    recorder: RecorderSettings = msgspec.field(default_factory=RecorderSettings)
 
     @property
     def edge_agent_socket(self) -> str:
@@ -100,6 +104,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
     }
     _check_names(lanes, f"{subject}: lanes", "lane")
     values["outputs"] = _read_outputs(values.get("outputs", {}), lanes, subject)
+    values["recorder"] = _read_recorder(values.get("recorder", {}), lanes, subject)
     # One by one, too, so that an error names the block it is in.
     for key, kind in _BLOCKS.items():
         values[key] = convert(values.get(key, {}), kind, subject, key)
@@ -123,9 +128,7 @@ def _read_outputs(outputs: Any, lanes: Mapping[str, Any], subject: str) -> Dict[
     for name, settings in outputs.items():
         path = join("outputs", name)
         read[name] = convert(settings, OutputSettings, subject, path)
-        for lane in read[name].lanes:
-            if lane not in lanes:
-                raise ConfigError(f"{subject}: {path}.lanes", f"there is no lane {lane}", "Name lanes of `lanes`.")
+        _check_lanes(read[name].lanes, lanes, f"{subject}: {path}.lanes")
     return read
 
 
@@ -139,6 +142,25 @@ def _check_plcs(settings: InspectorSettings, subject: str) -> None:
                 f"is a PLC's, and {handled.count(name)} outputs of type plc have this lane",
                 "Have one output of type plc with this lane.",
             )
+
+
+def _read_recorder(recorder: Any, lanes: Mapping[str, Any], subject: str) -> RecorderSettings:
+    rules = recorder.get("rules") if isinstance(recorder, dict) else None
+    if isinstance(rules, dict):
+        _check_names(rules, f"{subject}: recorder.rules", "rule")
+        read = {
+            name: convert(rule, RuleSettings, subject, join("recorder.rules", name)) for name, rule in rules.items()
+        }
+        recorder = {**recorder, "rules": read}
+    settings = convert(recorder, RecorderSettings, subject, "recorder")
+    _check_lanes(settings.lanes, lanes, f"{subject}: recorder.lanes")
+    return settings
+
+
+def _check_lanes(names: Iterable[str], lanes: Mapping[str, Any], subject: str) -> None:
+    for name in names:
+        if name not in lanes:
+            raise ConfigError(subject, f"there is no lane {name}", "Name lanes of `lanes`.")
 
 
 def _check_names(names: Mapping[Any, Any], subject: str, noun: str) -> None:

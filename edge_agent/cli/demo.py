@@ -28,7 +28,9 @@ _SEED = 7
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Parts a second."
 )
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep images, record and logs here.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep images, recording, record and logs here."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_SEED, show_default=True, help="Of the parts.")
 @click.option("--plc", is_flag=True, help="Have a simulated PLC trigger each part, and sort it by its result.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the table.")
@@ -43,6 +45,8 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, plc: bool, a
         line = DemoLine(directory, Path(scratch), seed, plc=plc)
         verdicts: List[Verdict] = []
         try:
+            if keep is not None:
+                line.record()
             console.print("starting model server, local nucleus and inspector ...")
             line.start()
             console.print(f"live page, for as long as this runs: {line.page}", soft_wrap=True, highlight=False)
@@ -60,7 +64,7 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, plc: bool, a
         return
     _print_summary(console, summary, verdicts)
     if keep is not None:
-        console.print(f"kept in {keep}: images/, record.jsonl, inspector.json and the logs")
+        console.print(f"kept in {keep}: images/, recorded/, record.jsonl, inspector.json and the logs")
 
 
 def _summary(frames: int, verdicts: List[Verdict], accounting: Dict[str, Any]) -> Dict[str, Any]:

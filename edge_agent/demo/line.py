@@ -69,6 +69,7 @@ class DemoLine:
         self._record = directory / "record.jsonl"
         self._server_socket = sockets / "edge-agent.sock"
         self._nucleus_socket = sockets / "nucleus.sock"
+        self._recorder: Dict[str, Any] = {}
         self._parts = sample.part_stream(seed)
         self._truth: Dict[str, bool] = {}
         self._token_file = sockets / "page-token"
@@ -76,6 +77,15 @@ class DemoLine:
         self.page = ""
         self._processes: List[Process] = []
         self._plc = PlcStation(CAMERA) if plc else None
+
+    def record(self) -> None:
+        """Have the inspector, when it is started, keep each part as it saw it, in `recorded`."""
+        self._recorder = {
+            "path": str(self._directory / "recorded"),
+            "rules": {"all": {}},
+            "free_bytes": 0,
+            "queue": 100,
+        }
 
     def start(self) -> None:
         """Start server, nucleus and inspector.
@@ -89,7 +99,7 @@ class DemoLine:
         if self._plc is not None:
             self._plc.start()
         configuration = self._directory / "inspector.json"
-        configuration.write_text(json.dumps(self._configuration(), indent=2))
+        configuration.write_text(json.dumps({**self._configuration(), "recorder": self._recorder}, indent=2))
         token = os.urandom(16).hex()
         component = {
             "SVCUID": token,

@@ -9,6 +9,8 @@ from typing import Any, Dict
 import jsonschema
 from support.messages import published
 
+from edge_agent.training.ground_truth import read_ground_truth
+
 
 def _demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -34,6 +36,9 @@ def test_the_demo_inspects_publishes_and_adds_up(tmp_path: Path, inspection_sche
     for message in published(keep / "record.jsonl"):
         jsonschema.validate(message, inspection_schema)
     assert len(list((keep / "images").iterdir())) == 15
+    recorded = read_ground_truth(keep / "recorded" / "line-1.manifest").examples
+    assert len(recorded) == 15
+    assert sum(example.is_anomalous for example in recorded) == summary["anomalous"]
 
 
 def test_the_demo_tells_a_person_what_it_found() -> None:

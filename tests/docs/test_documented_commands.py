@@ -35,6 +35,7 @@ ELSEWHERE: Dict[str, str] = {
     r"python -m benchmarks": "tests/benchmarks runs each in its quick form",
     r"edge-agent (train|evaluate)": "tests/training; tests/docs/test_from_images.py",
     r"python3 -m zipfile": "tests/docs/test_from_images.py",
+    r"edge-agent demo": "tests/demo/test_demo.py",
     r"edge-agent spool": "tests/spool/test_spool_commands.py",
     r"edge-agent config": "tests/agent/test_config_verbs.py",
     r"edge-agent package": "tests/packaging",

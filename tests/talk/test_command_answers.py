@@ -44,6 +44,26 @@ def _ask(component: Component, source: str = "iot_core", **command: Any) -> Dict
     return reply
 
 
+def test_record_keeps_the_next_frames_with_a_persons_label(plant: Plant, component: Component) -> None:
+    recorded = plant.root / "recorded"
+    recorder = {"path": str(recorded), "lanes": ["a"], "free_bytes": 0}
+    plant.configure(plant.configuration({"a": plant.lane("a"), "b": plant.lane("b")}, recorder=recorder))
+    inspector = plant.start()
+    reply = _ask(component, id="1", command="record", lane="a", frames=2, label="normal")
+    assert reply["result"] == {"lane": "a", "asked_for": 2}
+    assert _ask(component, "local", id="2", command="record", lane="a")["result"]["asked_for"] == 3
+    refused = _ask(component, id="3", command="record", lane="b")["error"]
+    assert (refused["code"], "is not recorded" in refused["message"]) == ("refused", True)
+    assert _ask(component, id="4", command="record", lane="none")["error"]["code"] == "not_found"
+    plant.give("a", 5)
+    until(lambda: inspector.report()["recorder"]["lanes"].get("a", {}).get("recorded") == 3)
+    until(lambda: inspector.report()["recorder"]["lanes"]["a"]["offered"] == 5)
+    counts = plant.finish()["recorder"]["lanes"]["a"]
+    assert (counts["skipped"], counts["kept"], counts["balanced"]) == (2, 3, True)
+    lines = [json.loads(line) for line in (recorded / "a.manifest").read_text().splitlines()]
+    assert [line["anomaly-label-metadata"]["human-annotated"] for line in lines] == ["yes", "yes", "no"]
+
+
 def test_pause_resume_status_and_trigger(running: Tuple[Plant, Component]) -> None:
     plant, component = running
     assert _ask(component, id="1", command="pause", lane="a")["result"] == {"paused": ["a"]}

@@ -94,8 +94,9 @@ def _balanced(samples: Dict[Any, float], lane: str) -> bool:
 
 def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(plant: Plant, monitor: Monitor) -> None:
     record = {"to": {"type": "jsonl", "path": str(plant.root / "parts.jsonl")}}
+    recorder = {"path": str(plant.root / "recorded"), "every": 2, "free_bytes": 0, "queue": 100}
     lanes = {"a": plant.lane("a"), "b": plant.lane("b", trigger={"type": "message", "source": "http"})}
-    plant.configure(plant.configuration(lanes, http=monitor.settings, outputs={"record": record}))
+    plant.configure(plant.configuration(lanes, http=monitor.settings, outputs={"record": record}, recorder=recorder))
     inspector = plant.start()
     until(monitor.serves)
     plant.give("a", 30)
@@ -125,6 +126,8 @@ def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(pla
     assert monitor.of("camera_state", lane="a", state="live") == 1
     assert monitor.of("output_state", output="record", state="working") == 1
     assert monitor.of("triggers_taken_total", lane="b") == 1
+    until(lambda: monitor.of("recorder_kept", lane="a") == monitor.of("recorder_recorded_total", lane="a") == 15)
+    assert monitor.of("recorder_state", state="working") == 1
     assert monitor.of("info", thing=THING) == 1
     # What no sample is there of without a cause: a camera's transport, commands and messages of which none came.
     seen = {name for name, _ in samples}

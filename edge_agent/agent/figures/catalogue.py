@@ -59,6 +59,18 @@ OUTPUT_UNDECIDED = _define("counter", "output_undecided", "Parts offered without
 OUTPUT_WAITING = _define("gauge", "output_waiting", "Actions that wait.", "output")
 OUTPUT_BREAKER = _define("counter", "output_breaker_opened", "Times that the output was left alone.", "output")
 
+RECORDER_STATE = _define("gauge", "recorder_state", "1 for the state of the recorder.", "state", unit="state")
+RECORDER_OFFERED = _define("counter", "recorder_offered", "Inspections offered to the recorder.", "lane")
+RECORDER_RECORDED = _define("counter", "recorder_recorded", "Images recorded.", "lane")
+RECORDER_SKIPPED = _define("counter", "recorder_skipped", "Inspections whose image nobody wants.", "lane")
+RECORDER_DROPPED = _define("counter", "recorder_dropped", "Images wanted and not recorded.", "lane", "cause")
+RECORDER_WAITING = _define("gauge", "recorder_waiting", "Images that wait to be written.", "lane")
+RECORDER_FOUND = _define("counter", "recorder_found", "Images that were there at the recorder's start.", "lane")
+RECORDER_KEPT = _define("gauge", "recorder_kept", "Images on disk.", "lane")
+RECORDER_REMOVED = _define("counter", "recorder_removed", "Images taken away.", "lane", "cause")
+RECORDER_BYTES = _define("gauge", "recorder_bytes", "Size of images, masks and sidecars.", unit="bytes")
+RECORDER_FREE = _define("gauge", "recorder_free_bytes", "Free on the recorder's disk.", unit="bytes")
+
 DELIVERY_STATE = _define("gauge", "delivery_state", "1 for the state of delivery.", "state", unit="state")
 TRIGGER_MESSAGES = _define("counter", "trigger_messages", "Messages and calls that are triggers.", "outcome")
 COMMANDS = _define("counter", "commands", "Commands.", "outcome")

@@ -10,6 +10,7 @@ from edge_agent.figures import Definition, Figure
 from edge_agent.lane import LaneState, Observed
 from edge_agent.lane.watch import CameraState
 from edge_agent.outputs.runner import State as OutputState
+from edge_agent.recorder.writer import State as RecorderState
 
 #: Causes that are there from the start, at 0, so that a rate sees the first one, too. docs/architecture.md has them.
 DROPPED = ("stopped", "replaced", "buffer_full")
@@ -21,11 +22,15 @@ MISSED = ("busy", "camera", "paused", "no_image", "stopped")
 OUTPUT_DROPPED = ("full", "late", "broken", "stopped")
 OUTPUT_FAILED = ("not_connected", "timeout", "refused", "internal")
 OUTPUT_UNDECIDED = ("late", "lost", "missed_trigger")
+#: docs/recorder.md
+RECORDER_DROPPED = ("full", "no_room", "disk_full", "disk_failed", "stopped", "internal")
+RECORDER_REMOVED = ("bytes", "age", "disk", "left")
 #: docs/operations.md
 DELIVERY_STATES = ("off", "pending", "confirmed", "unconfirmed")
 
 _LANE_STATES: Tuple[str, ...] = get_args(LaneState)
 _CAMERA_STATES: Tuple[str, ...] = get_args(CameraState)
+_RECORDER_STATES: Tuple[str, ...] = ("off", *get_args(RecorderState))
 _OUTPUT_STATES: Tuple[str, ...] = get_args(OutputState)
 
 
@@ -44,6 +49,7 @@ def figures(report: Mapping[str, Any], observed: Mapping[str, Observed], thing: 
     yield from _triggers({name: lane["triggers"] for name, lane in report["lanes"].items() if "triggers" in lane})
     yield from _spool(report["spool"])
     yield from _outputs(report["outputs"])
+    yield from _recorder(report["recorder"])
     yield from _talk(report)
 
 
@@ -122,6 +128,29 @@ def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[Figure]:
     yield _by_cause(c.OUTPUT_DROPPED, books, "dropped", OUTPUT_DROPPED)
     yield _by_cause(c.OUTPUT_FAILED, books, "failed", OUTPUT_FAILED)
     yield _by_cause(c.OUTPUT_UNDECIDED, books, "undecided", OUTPUT_UNDECIDED)
+
+
+def _recorder(recorder: Mapping[str, Any]) -> Iterator[Figure]:
+    state = Figure(c.RECORDER_STATE)
+    for name in _RECORDER_STATES:
+        state.add(float(recorder["state"] == name), name)
+    yield state
+    lanes = recorder["lanes"]
+    plain = (
+        (c.RECORDER_OFFERED, "offered"),
+        (c.RECORDER_RECORDED, "recorded"),
+        (c.RECORDER_SKIPPED, "skipped"),
+        (c.RECORDER_WAITING, "waiting"),
+        (c.RECORDER_FOUND, "found"),
+        (c.RECORDER_KEPT, "kept"),
+    )
+    for definition, key in plain:
+        yield _by_name(definition, lanes, key)
+    yield _by_cause(c.RECORDER_DROPPED, lanes, "dropped", RECORDER_DROPPED)
+    yield _by_cause(c.RECORDER_REMOVED, lanes, "removed", RECORDER_REMOVED)
+    if recorder.get("free_bytes") is not None:
+        yield _single(c.RECORDER_BYTES, recorder["bytes"])
+        yield _single(c.RECORDER_FREE, recorder["free_bytes"])
 
 
 def _talk(report: Mapping[str, Any]) -> Iterator[Figure]:

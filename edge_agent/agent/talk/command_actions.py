@@ -57,6 +57,7 @@ class Actions:
             c.ResumeCommand: self._resume,
             c.StatusCommand: self._tell,
             c.SnapshotCommand: self._snapshot,
+            c.RecordCommand: self._record,
             c.StartModelCommand: self._start_model,
             c.StopModelCommand: self._stop_model,
             c.SwitchModelCommand: self._switch_model,
@@ -114,6 +115,14 @@ class Actions:
         }
         image = small_jpeg(snapshot.pixels, MAX_DOCUMENT_BYTES - _ROOM_S - len(str(verdict)))
         return {"lane": command.lane, "inspection": verdict or None, "image": image}
+
+    def _record(self, command: c.RecordCommand, _received_ns: int) -> Dict[str, Any]:
+        self._lane(command.lane)
+        try:
+            asked = self._inspector.record(command.lane, command.frames, command.label)
+        except ConfigError as error:
+            raise c.CommandError("refused", str(error)) from error
+        return {"lane": command.lane, "asked_for": asked}
 
     def _start_model(self, command: c.StartModelCommand, _received_ns: int) -> Dict[str, Any]:
         client = self._client()

@@ -20,6 +20,7 @@ ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MAX_NAME = 128
 _MAX_WAIT_S = 30.0
 _MAX_HOLD_S = 86400.0
+_MAX_FRAMES = 1000
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag=True):
@@ -102,6 +103,24 @@ class SnapshotCommand(Command, frozen=True, tag="snapshot", kw_only=True):
     def check(self) -> None:
         if not 0 < self.within_s <= _MAX_WAIT_S:
             raise ValueError(f"`within_s` must be above 0 and at most {_MAX_WAIT_S:g}")
+
+
+class RecordCommand(Command, frozen=True, tag="record", kw_only=True):
+    """Have the recorder keep the next frames of a lane, whatever the verdict.
+
+    Attributes:
+        lane: its name.
+        frames: how many, at most 1000.
+        label: what they show, as a person says: `normal` or `anomaly`; null: what the model says.
+    """
+
+    lane: str
+    frames: int = 1
+    label: Optional[Literal["normal", "anomaly"]] = None
+
+    def check(self) -> None:
+        if not 1 <= self.frames <= _MAX_FRAMES:
+            raise ValueError(f"`frames` must be 1 to {_MAX_FRAMES}")
 
 
 class StartModelCommand(Command, frozen=True, tag="start_model", kw_only=True):
@@ -195,6 +214,7 @@ AnyCommand = Union[
     ResumeCommand,
     StatusCommand,
     SnapshotCommand,
+    RecordCommand,
     StartModelCommand,
     StopModelCommand,
     SwitchModelCommand,

@@ -53,6 +53,7 @@ class Status:
             "lanes": self._lanes(report),
             "spool": report.get("spool", {}),
             "outputs": _outputs(report.get("outputs", {})),
+            "recorder": {key: report["recorder"][key] for key in ("state", "trouble") if key in report["recorder"]},
         }
         document.update({name: part() for name, part in self._parts.items()})
         return document
@@ -83,6 +84,7 @@ def changes(document: Mapping[str, Any]) -> Dict[str, Any]:
     return {
         "lanes": lanes,
         "outputs": {name: output["state"] == "broken" for name, output in document.get("outputs", {}).items()},
+        "recorder": document.get("recorder"),
         "spool": {key: value for key, value in spool.items() if isinstance(value, str)},
         "configuration": (configuration.get("state"), configuration.get("problem")),
         "delivery": document.get("delivery", {}).get("state"),

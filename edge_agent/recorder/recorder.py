@@ -1,0 +1,133 @@
+"""The recorder as the lanes and the operator know it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Dict, Optional
+
+from edge_agent.clock import Clock
+from edge_agent.errors import ConfigError
+from edge_agent.frame import Frame
+from edge_agent.inspection import Inspection
+from edge_agent.recorder.books import RecorderBooks
+from edge_agent.recorder.choice import Choice, Label
+from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.writer import TakeMask, Writer
+
+# A writer that is replaced has its directory until it is closed.
+_REPLACE_S = 5.0
+
+
+class Recorder:
+    """An onlooker of every lane. Safe to use from any thread; the books go on across all changes.
+
+    Args:
+        clock: time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changing = threading.Lock()
+        self._lock = threading.Lock()
+        self._books: Dict[str, RecorderBooks] = {}
+        # Replaced as a whole.
+        self._now: Optional[_Now] = None
+
+    def apply(self, settings: RecorderSettings) -> bool:
+        """Record as the settings say; whether that is another way than before."""
+        with self._changing:
+            now = self._now
+            if (RecorderSettings() if now is None else now.settings) == settings:
+                return False
+            self._now = None
+            if now is not None:
+                now.writer.close(_REPLACE_S)
+                now.writer.leave()
+            if settings.path:
+                now = _Now(settings, self)
+                now.writer.start()
+                self._now = now
+            return True
+
+    def look(self, frame: Frame, inspection: Inspection, mask: TakeMask) -> None:
+        """A frame was inspected; its pixels are copied, and its mask is asked for, where they are wanted."""
+        now = self._now
+        if now is None or not now.serves(frame.camera):
+            return
+        books = self.books(frame.camera)
+        books.offer()
+        wanted = now.choice.of(inspection)
+        if wanted is None:
+            books.skip()
+            return
+        try:
+            cause = now.writer.put(frame, inspection, wanted, mask)
+        except BaseException:
+            books.drop("internal")
+            raise
+        if cause is not None:
+            books.drop(cause)
+            now.choice.give_back(frame.camera, wanted)
+
+    def ask(self, lane: str, frames: int, label: Optional[Label]) -> int:
+        """Have the next frames of a lane recorded, labelled by a person where `label` is given.
+
+        Returns:
+            How many are asked for by now.
+
+        Raises:
+            ConfigError: nothing is recorded, or not of this lane.
+        """
+        now = self._now
+        if now is None:
+            raise ConfigError("recorder", "is not configured", "Set `recorder.path`.")
+        if not now.serves(lane):
+            raise ConfigError(f"recorder: lane {lane}", "is not recorded", "Add it to `recorder.lanes`.")
+        now.choice.ask(lane, frames, label)
+        return now.choice.asked(lane)
+
+    def books(self, lane: str) -> RecorderBooks:
+        with self._lock:
+            return self._books.setdefault(lane, RecorderBooks())
+
+    def waiting(self) -> int:
+        """Images that wait while the disk takes them."""
+        now = self._now
+        return 0 if now is None else now.writer.waiting()
+
+    def faulty(self) -> bool:
+        """Whether a fault of ours stopped it; the log has the traceback."""
+        now = self._now
+        return now is not None and now.writer.faulty()
+
+    def status(self) -> Dict[str, Any]:
+        """For the report: `state` alone while nothing is recorded."""
+        now = self._now
+        with self._lock:
+            books = dict(self._books)
+        status: Dict[str, Any] = {"state": "off"} if now is None else now.writer.status()
+        return {**status, "lanes": {lane: one.snapshot().as_dict() for lane, one in books.items()}}
+
+    def finish(self) -> None:
+        """Nothing more is offered: write what waits."""
+        now = self._now
+        if now is not None:
+            now.writer.finish()
+
+    def close(self, timeout: float) -> None:
+        """End within so many seconds; what still waits is dropped."""
+        now = self._now
+        if now is not None:
+            now.writer.close(timeout)
+
+
+class _Now:
+    """The settings in force, and what they set up."""
+
+    def __init__(self, settings: RecorderSettings, recorder: Recorder) -> None:
+        self.settings = settings
+        self.choice = Choice(settings)
+        self.writer = Writer(settings, recorder.books, recorder._clock)  # noqa: SLF001 - its own part
+
+    def serves(self, lane: str) -> bool:
+        return not self.settings.lanes or lane in self.settings.lanes

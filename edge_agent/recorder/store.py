@@ -1,0 +1,178 @@
+"""The recorder's directory: images with their sidecars and masks (`names`), a manifest for each lane.
+
+An image is written under a name with a dot, then mask and sidecar, then it gets its name, then its line: a kill at any
+moment leaves what the next opening puts right (`found`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
+
+from PIL import Image
+
+from edge_agent.errors import RecorderError, RecorderFullError
+from edge_agent.frame import Pixels
+from edge_agent.inspection import Inspection
+from edge_agent.recorder.choice import Wanted
+from edge_agent.recorder.found import look_through
+from edge_agent.recorder.manifest import manifest_line, manifest_of
+from edge_agent.recorder.names import DRAFT_MASK, DRAFT_SIDECAR, Kept, beside, reference_of
+from edge_agent.recorder.settings import RecorderSettings
+
+T = TypeVar("T")
+
+_SUFFIX = {"jpeg": ".jpg", "png": ".png"}
+
+
+class Draft(NamedTuple):
+    """An image, with its mask where it has one, that is on disk and nowhere listed yet."""
+
+    path: Path
+    mask: Optional[Path]
+    reference: str
+    document: Dict[str, Any]
+    sidecar: bytes
+    bytes: int
+
+
+class Store:
+    """Used by one thread at a time.
+
+    Every method raises RecorderFullError where the disk has no room, and RecorderError where it cannot be used.
+    """
+
+    def __init__(self, settings: RecorderSettings) -> None:
+        self._settings = settings
+        self._root = Path(settings.path).absolute()
+        self._lock: Optional[int] = None
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    def open(self) -> List[Kept]:
+        """Take the directory over and put right what a kill left; gives what is there, the oldest first."""
+        return self._guarded(self._open)
+
+    def draft(self, pixels: Pixels, mask: Optional[Pixels], inspection: Inspection) -> Draft:
+        """Write an image and its mask, RGB888 (height, width, 3), that `commit` or `discard` settles."""
+        return self._guarded(lambda: self._draft(pixels, mask, inspection))
+
+    def commit(self, draft: Draft, inspection: Inspection, wanted: Wanted) -> Kept:
+        """Give a draft its name, its sidecar and its line."""
+        return self._guarded(lambda: self._commit(draft, inspection, wanted))
+
+    def discard(self, draft: Draft) -> None:
+        _unlink(draft.path, *([draft.mask] if draft.mask else []))
+
+    def remove(self, victims: List[Kept], removed: Callable[[Kept], None]) -> None:
+        """Take images away, first from their manifests; `removed` is called with each that is gone."""
+        self._guarded(lambda: self._remove(victims, removed))
+
+    def free_bytes(self) -> int:
+        """Of the disk, for us."""
+
+        def look() -> int:
+            status = os.statvfs(self._root)
+            return status.f_bavail * status.f_frsize
+
+        return self._guarded(look)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = RecorderFullError if full else RecorderError
+            raise kind(str(self._root), f"cannot be used ({error.strerror or error})") from error
+
+    def _open(self) -> List[Kept]:
+        self._root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if self._lock is None:  # else an opening before this one took it, and failed after that
+            self._take_lock()
+        return look_through(self._root)
+
+    def _take_lock(self) -> None:
+        descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise RecorderError(str(self._root), "is another recorder's", "Give each inspector its own.") from error
+        self._lock = descriptor
+
+    def _draft(self, pixels: Pixels, mask: Optional[Pixels], inspection: Inspection) -> Draft:
+        suffix = _SUFFIX[self._settings.format]
+        reference = reference_of(inspection, suffix)
+        directory = (self._root / reference).parent
+        path = directory / f".draft{suffix}"
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        mask_path = None if mask is None else directory / DRAFT_MASK
+        options = {"quality": self._settings.quality} if self._settings.format == "jpeg" else {"compress_level": 1}
+        try:
+            size = _save(path, pixels, self._settings.format, **options)
+            if mask is not None and mask_path is not None:
+                size += _save(mask_path, mask, "png", compress_level=1)
+        except OSError:
+            _unlink(path, *([mask_path] if mask_path else []))
+            raise
+        document = inspection.as_dict()
+        sidecar = json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+        return Draft(path, mask_path, reference, document, sidecar, size + len(sidecar))
+
+    def _commit(self, draft: Draft, inspection: Inspection, wanted: Wanted) -> Kept:
+        mask_reference = beside(draft.reference, ".mask") if draft.mask else ""
+        line = manifest_line(draft.reference, draft.document, wanted, mask_reference)
+        image = self._root / draft.reference
+        sidecar, draft_sidecar = image.with_suffix(".json"), draft.path.with_name(DRAFT_SIDECAR)
+        try:
+            if draft.mask:
+                draft.mask.rename(image.with_suffix(".mask"))
+            draft_sidecar.write_bytes(draft.sidecar)
+            draft_sidecar.rename(sidecar)
+            draft.path.rename(image)
+            manifest_of(self._root, inspection.camera).append(line)
+        except OSError:
+            _unlink(draft_sidecar, draft.path, image, sidecar, image.with_suffix(".mask"))
+            raise
+        is_anomalous = inspection.is_anomalous if wanted.label is None else wanted.label == "anomaly"
+        return Kept(inspection.captured_at_ns, inspection.camera, draft.reference, draft.bytes, is_anomalous)
+
+    def _remove(self, victims: List[Kept], removed: Callable[[Kept], None]) -> None:
+        for lane in {victim.lane for victim in victims}:
+            manifest_of(self._root, lane).drop({victim.reference for victim in victims if victim.lane == lane})
+        for victim in victims:
+            image = self._root / victim.reference
+            for path in (image, image.with_suffix(".json"), image.with_suffix(".mask")):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+            removed(victim)
+        for hour in {(self._root / victim.reference).parent for victim in victims}:
+            with contextlib.suppress(OSError):  # others are in it
+                hour.rmdir()
+                hour.parent.rmdir()
+
+
+def _save(path: Path, pixels: Pixels, kind: str, **options: int) -> int:
+    """Write an image; its bytes. Into a file: Pillow then works without the interpreter's lock, which the lanes need."""
+    with path.open("wb") as file:
+        Image.fromarray(pixels).save(file, kind, **options)
+    return path.stat().st_size
+
+
+def _unlink(*paths: Path) -> None:
+    """What is there and can be."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,67 @@
+"""The page on the recorder: its configurations are taken, its line is the one that is written, its causes are all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, Set
+
+import numpy as np
+import pytest
+import yaml
+from recorder.conftest import Rig
+
+from edge_agent.agent import read_settings
+from edge_agent.agent.figures import reading
+from edge_agent.errors import ConfigError
+
+PAGE = (Path(__file__).parents[2] / "docs" / "recorder.md").read_text()
+LANES: Dict[str, Any] = {"line-1": {"model": "m", "camera": {"type": "sample"}}}
+
+
+def test_the_configurations_are_taken() -> None:
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    assert [sorted(block) for block in blocks] == [["recorder"], ["lanes"]]
+    for block in blocks:
+        read_settings({"lanes": LANES, **block}, "page", thing="press-7")
+
+
+def test_the_line_has_the_documented_keys(rig: Rig) -> None:
+    rig.start()
+    rig.give(1, anomalous=True, mask=np.full((64, 64, 3), 255, np.uint8))
+    rig.settled()
+    [documented] = [json.loads(text) for text in re.findall(r"```json\n(\{\"source-ref\".*?)\n```", PAGE)]
+    [written] = rig.lines()
+    assert list(written) == list(documented)
+    for key in ("anomaly-label-metadata", "anomaly-mask-ref-metadata"):
+        assert list(written[key]) == list(documented[key])
+    assert re.fullmatch(r"\d{8}/\d{2}/\d{8}T\d{6}\.\d{6}Z_line-1_4711\.jpg", documented["source-ref"])
+
+
+def test_the_causes_are_all() -> None:
+    def causes(counter: str) -> Set[str]:
+        rows = re.findall(rf"^\| `{counter}` \| ([^|]*)\|", PAGE, re.MULTILINE)
+        return {cause for row in rows for cause in re.findall(r"`(\w+)`", row)}
+
+    assert causes("dropped") == set(reading.RECORDER_DROPPED)
+    assert causes("removed") == set(reading.RECORDER_REMOVED)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "reason"),
+    [
+        ({"rules": {"x": {"verdict": "good"}}}, "recorder.rules.x.verdict"),
+        ({"rules": {"x y": {}}}, "recorder.rules.x y: is no rule name"),
+        ({"lanes": ["line-2"]}, "recorder.lanes: there is no lane line-2"),
+        ({"quality": 0}, "`quality` must be 1 to 100"),
+        ({"queue": 0}, "`queue` must be 1 to 1000"),
+        ({"bytes": 1}, "`bytes` must be at least 1000000"),
+        ({"every": -1}, "`every`, `days` and `free_bytes` must be 0 or more"),
+        ({"format": "bmp"}, "recorder.format"),
+    ],
+)
+def test_what_cannot_be_is_refused(recorder: Dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings({"lanes": LANES, "recorder": recorder}, "page", thing="press-7")
+    assert reason in str(caught.value)
