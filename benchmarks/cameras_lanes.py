@@ -28,6 +28,8 @@ import numpy as np
 
 from benchmarks.workload import SIZES, render_frames
 from edge_agent import sample
+from edge_agent.agent.lanes import Lanes
+from edge_agent.agent.stations import LaneStations
 from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
@@ -121,7 +123,7 @@ def _rates(scratch: Path, count: int, seconds: float) -> List[float]:
     spool = Spool(scratch / "spool", SpoolSettings(), clock)
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
     publisher = Publisher(spool, IpcClient.connect, published, clock)
-    outputs = Outputs("benchmark", clock, spool.directory / "kept")
+    outputs = Outputs("benchmark", clock, spool.directory / "kept", LaneStations(Lanes(0.0)))
     socket = str(scratch / "server.sock")
     context = LaneContext(socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
     # The camera's own settings are not used: the camera is given.
