@@ -43,6 +43,8 @@ class Control:
         self._on_trial = on_trial
         self._controller: Optional[Peer] = None
         self._heard_ns = 0
+        # The newest command that wanted an answer, who sent it, and the answer.
+        self._answered: Optional[Tuple[Peer, bytes, bytes]] = None
         self._handlers = {
             gvcp.DISCOVERY: self._discover,
             gvcp.READ_REGISTER: self._read_registers,
@@ -76,13 +78,23 @@ class Control:
             if resend is not None:
                 self._on_resend(resend)
             return None
+        # A controller that got no answer asks again under the same number: a trigger must not be a second image then.
+        if self._answered is not None and self._answered[:2] == (peer, datagram):
+            return self._answered[2]
+        answer = self._answer(command, peer)
+        if not command.wants_answer:
+            return None
+        self._answered = (peer, datagram, answer)
+        return answer
+
+    def _answer(self, command: Command, peer: Peer) -> bytes:
         try:
             body = self._handlers.get(command.code, self._unknown)(command, peer)
         except RefusedError as refused:
-            return gvcp.answer(command, status=refused.status) if command.wants_answer else None
+            return gvcp.answer(command, status=refused.status)
         except struct.error:
-            return gvcp.answer(command, status=Status.INVALID_PARAMETER) if command.wants_answer else None
-        return gvcp.answer(command, body) if command.wants_answer else None
+            return gvcp.answer(command, status=Status.INVALID_PARAMETER)
+        return gvcp.answer(command, body)
 
     def _unknown(self, _command: Command, _peer: Peer) -> bytes:
         raise RefusedError(Status.NOT_IMPLEMENTED)

@@ -218,6 +218,24 @@ def test_an_image_is_a_leader_its_bytes_and_a_trailer(controller: Controller, re
     assert len(data) == 128 * 96
 
 
+def test_a_trigger_asked_for_again_under_its_number_is_one_image(
+    camera: SimulatedCamera, controller: Controller, receiver: socket.socket
+) -> None:
+    assert controller.write(PRIVILEGE, 2) == 0
+    assert controller.write(ADDRESSES["TriggerMode"], 1) == 0
+    assert controller.write(ADDRESSES["TriggerSource"], 0) == 0  # Software
+    controller.start(receiver)
+    trigger = struct.pack(">II", ADDRESSES["TriggerSoftware"], 1)
+    for images in (1, 2):
+        answer = controller.ask(WRITE, trigger)
+        for _ in range(3):  # as a controller that heard no answer
+            controller.send(WRITE, trigger, 0x01)
+            status, _code, _length, request = struct.unpack_from(">HHHH", controller.socket.recv(2048))
+            assert (status, request) == (answer[0], controller.request) == (0, controller.request)
+        _image(receiver)
+        assert camera.counters()["images"] == images
+
+
 def test_packets_are_sent_again_and_those_that_are_gone_are_said_to_be(
     controller: Controller, receiver: socket.socket
 ) -> None:
