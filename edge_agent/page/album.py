@@ -18,7 +18,7 @@ SCORES = 500
 COURSE_S = 300
 
 # Newest pictures kept whole: a browser asks for one a moment after it heard of it.
-_WHOLE = 4
+_WHOLE = 6
 
 # Pictures are copied and developed for so long after somebody looked.
 _WATCHED_NS = 10_000_000_000
@@ -74,6 +74,8 @@ class LaneAlbum:
         self._entries: Deque[Dict[str, Any]] = deque(maxlen=SCORES)
         self._seconds: Deque[_Second] = deque(maxlen=COURSE_S)
         self._watched_ns: Optional[int] = None
+        self._pace_ns = 0
+        self._copied_ns = 0
         self._picture: Optional[Picture] = None
         self._developed: OrderedDict[int, Developed] = OrderedDict()
 
@@ -84,17 +86,19 @@ class LaneAlbum:
             self._number += 1
             self._entries.append(_entry(self._number, inspection))
             self._count(inspection, self._clock.wall_ns() // 1_000_000_000)
-            wanted = self._picture is None and self._watched_ns is not None and now_ns - self._watched_ns < _WATCHED_NS
+            wanted = self._is_wanted(now_ns)
         if wanted:
+            self._copied_ns = now_ns
             picture = Picture(frame.sequence, _fewer(frame.pixels), mask(), _background(inspection))
             with self._pending:
                 self._picture = picture
                 self._pending.notify()
 
-    def watch(self) -> None:
-        """Somebody looks now."""
+    def watch(self, pace_s: float) -> None:
+        """Somebody looks now, and wants no more pictures than one in `pace_s` seconds."""
         with self._lock:
             self._watched_ns = self._clock.monotonic_ns()
+            self._pace_ns = round(pace_s * 1e9)
 
     def picture(self) -> Optional[Picture]:
         """The one to be developed; the lane goes on copying when `developed` took it."""
@@ -139,6 +143,11 @@ class LaneAlbum:
         """The newest seconds in which something was inspected, oldest first."""
         with self._lock:
             return [second.as_list() for second in list(self._seconds)[-most:]]
+
+    def _is_wanted(self, now_ns: int) -> bool:
+        if self._picture is not None or self._watched_ns is None:
+            return False
+        return now_ns - self._watched_ns < _WATCHED_NS and now_ns - self._copied_ns >= self._pace_ns
 
     def _count(self, inspection: Inspection, now: int) -> None:
         if not self._seconds or self._seconds[-1].at != now:

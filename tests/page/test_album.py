@@ -41,7 +41,7 @@ def test_no_picture_is_copied_while_nobody_looks(albums: Albums, clock: Steps) -
     album, masks = albums.of("a"), Masks()
     album.look(make_frame(1), make_inspection(1), masks)
     assert (album.picture(), masks.copied) == (None, 0)
-    album.watch()
+    album.watch(0)
     album.look(make_frame(2), make_inspection(2), masks)
     picture = album.picture()
     assert picture is not None
@@ -55,7 +55,7 @@ def test_no_picture_is_copied_while_nobody_looks(albums: Albums, clock: Steps) -
 
 def test_one_picture_waits_at_a_time(albums: Albums) -> None:
     album, masks = albums.of("a"), Masks()
-    album.watch()
+    album.watch(0)
     for sequence in range(1, 6):
         album.look(make_frame(sequence), make_inspection(sequence), masks)
     picture = album.picture()
@@ -63,9 +63,22 @@ def test_one_picture_waits_at_a_time(albums: Albums) -> None:
     assert (picture.sequence, masks.copied) == (1, 1)
 
 
+def test_no_more_pictures_are_copied_than_are_wanted(albums: Albums, clock: Steps) -> None:
+    album, masks = albums.of("a"), Masks()
+    clock.sleep(1)
+    album.watch(0.5)
+    for sequence in range(1, 11):  # ten a second
+        album.look(make_frame(sequence), make_inspection(sequence), masks)
+        picture = album.picture()
+        if picture is not None:
+            album.developed(picture.sequence, Developed(b"f", b"", b"t"))
+        clock.sleep(0.1)
+    assert (masks.copied, album.since(0, STRIP)["pictures"]) == (2, [1, 6])
+
+
 def test_a_copied_picture_is_not_the_ring_of_frames(albums: Albums) -> None:
     album, frame = albums.of("a"), make_frame(1, width=4096, height=3000)
-    album.watch()
+    album.watch(0)
     album.look(frame, make_inspection(1), lambda: None)
     picture = album.picture()
     assert picture is not None
@@ -85,7 +98,7 @@ def test_memory_is_bounded_however_many_parts_come(albums: Albums) -> None:
     assert len(whole["pictures"]) == STRIP
     assert len(album.scores()) == SCORES
     kept = [album.one(sequence) for sequence in whole["pictures"]]
-    assert sum(1 for one in kept if one is not None and one.frame) == 4
+    assert sum(1 for one in kept if one is not None and one.frame) == 6
     assert all(one is not None and one.thumbnail for one in kept)
 
 

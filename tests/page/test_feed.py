@@ -109,6 +109,19 @@ def test_it_ends_with_the_last_listener(line: Line, monkeypatch: pytest.MonkeyPa
     assert next(changes(line.feed.listen()))[0] == "change"
 
 
+def test_a_crowd_costs_no_more_than_ten(line: Line) -> None:
+    viewers = [line.feed.listen() for _ in range(40)]
+    for viewer in viewers:
+        next(viewer)
+    first = changes(viewers[0])
+    next(first)
+    started, asked = time.monotonic(), line.asked
+    next(first)
+    next(first)
+    assert time.monotonic() - started > 1.5  # each after 40 times 25 ms
+    assert line.asked - asked == 2
+
+
 def test_listeners_go_when_it_closes(line: Line) -> None:
     done = threading.Event()
 

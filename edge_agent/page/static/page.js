@@ -200,6 +200,8 @@ class Lane {
     } else {
       mask.removeAttribute("src");
     }
+    // It may be gone before a slow link has asked for it; the next one comes soon.
+    frame.onerror = () => { this.shown = null; };
     const save = this.find(".save");
     save.href = frame.src;
     save.download = `${this.name}-${entry.sequence}.jpg`;
