@@ -6,12 +6,11 @@ import threading
 from typing import Any, Callable, Iterable, Iterator, Mapping, Union
 
 from edge_agent.agent.inspector import Inspector
+from edge_agent.agent.talk.status import OUTPUT_IS_WELL
 from edge_agent.errors import MissingExtraError
 from edge_agent.figures import Figure
 from edge_agent.web import Pages, add_process_figures, make_registry
 
-# Of an output that does what it should: `safe` is right while no part is judged.
-_OUTPUT_WORKS = ("safe", "working")
 _CAMERA_WORKS = ("live", "stale")
 
 
@@ -58,7 +57,7 @@ def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
     if report["recorder"].get("trouble"):
         yield f"recorder: {report['recorder']['trouble']}"
     for name, output in report["outputs"].items():
-        if output["state"] not in _OUTPUT_WORKS and output["state"] != "faulty":
+        if output["state"] not in OUTPUT_IS_WELL and output["state"] != "faulty":
             yield f"output {name}: {output['state']}"
 
 

@@ -91,10 +91,6 @@ class Outputs:
         """Actions that wait for their time, or for a slow output that is there."""
         return sum(runner.waiting() for runner in self._runners.values())
 
-    def faulty(self) -> bool:
-        """Whether a fault of ours stopped one; the log has the traceback."""
-        return any(runner.faulty() for runner in self._runners.values())
-
     def finish(self, seconds: float) -> None:
         """Nothing more will be told: each output does what waits, for at most so long, and goes to its safe state."""
         for runner in self._runners.values():

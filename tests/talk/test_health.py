@@ -51,8 +51,8 @@ def test_many_outputs_do_not_push_it_over_what_a_nucleus_takes(plant: Plant) -> 
     for message in until(lambda: plant.messages("health")):
         jsonschema.validate(message, SCHEMA)
         assert len(encode(message)) <= MAX_DOCUMENT_BYTES
-        assert message["outputs_omitted"] == len(names)
-        assert message["outputs"] == {}
+        assert len(message["outputs"]) + message["outputs_omitted"] == len(names)
+        assert {output["state"] for output in message["outputs"].values()}.isdisjoint({"safe", "working"})
         assert message["lanes"]["a"]["model"] == MODEL
 
 
@@ -142,3 +142,11 @@ def test_it_fits_whatever_the_number_of_outputs(outputs: int) -> None:
     fitted = fit(document, 7000)
     assert len(encode(fitted)) <= 7000
     assert len(fitted["outputs"]) + fitted.get("outputs_omitted", 0) == outputs
+
+
+def test_outputs_in_trouble_stay_when_others_go() -> None:
+    outputs = {f"gate-{number:03d}": {"state": "working", "failed": {}} for number in range(200)}
+    outputs["gate-150"] = {"state": "broken", "failed": {"timeout": 3}}
+    fitted = fit({"spool": {}, "lanes": {"a": {"state": "running"}}, "outputs": outputs}, 7000)
+    assert fitted["outputs"] == {"gate-150": outputs["gate-150"]}
+    assert fitted["outputs_omitted"] == 199

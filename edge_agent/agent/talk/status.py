@@ -18,6 +18,9 @@ VERSION = 1
 #: Both nuclei take it.
 MAX_DOCUMENT_BYTES = MAX_MESSAGE_BYTES
 
+#: States of an output that does what it should: `safe` is right while no part is judged.
+OUTPUT_IS_WELL = ("safe", "working")
+
 _COUNTS = ("captured", "in_flight", "inspected", "dropped", "failed", "delivered", "spooled", "expired", "late")
 
 
@@ -94,14 +97,16 @@ def changes(document: Mapping[str, Any]) -> Dict[str, Any]:
 def fit(document: Dict[str, Any], most: int) -> Dict[str, Any]:
     """The document in at most so many bytes of JSON: lanes lose their details, the last ones first, then go.
 
-    `lanes_short` and `lanes_omitted` count them. Where the outputs take more than a quarter, they go first.
+    `lanes_short` and `lanes_omitted` count them. Where the outputs take more than a quarter, those
+    that are well go first, and are counted by `outputs_omitted`.
     """
     size = len(encode(document))
     if size <= most:
         return document
     outputs = document.get("outputs", {})
     if len(encode(outputs)) > most // 4:
-        document = {**document, "outputs": {}, "outputs_omitted": len(outputs)}
+        told = _in_trouble(outputs, most // 4)
+        document = {**document, "outputs": told, "outputs_omitted": len(outputs) - len(told)}
         return fit(document, most)
     lanes = dict(document["lanes"])
     short = omitted = 0
@@ -120,6 +125,15 @@ def fit(document: Dict[str, Any], most: int) -> Dict[str, Any]:
         omitted += 1
     fitted = {**document, "lanes": lanes, "lanes_short": short - omitted}
     return {**fitted, "lanes_omitted": omitted} if omitted else fitted
+
+
+def _in_trouble(outputs: Mapping[str, Any], most: int) -> Dict[str, Any]:
+    """Those that are not well, as many as fit into so many bytes."""
+    told: Dict[str, Any] = {}
+    for name, output in outputs.items():
+        if output["state"] not in OUTPUT_IS_WELL and len(encode({**told, name: output})) <= most:
+            told[name] = output
+    return told
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
