@@ -64,7 +64,7 @@ def test_layout_that_both_clis_take(built: Path, component: Any) -> None:
 def test_each_component_carries_what_it_needs(built: Path, pythons: Dict[str, str]) -> None:
     inspector, server = (_manifest(built, component, platform.machine()) for component in COMPONENTS)
     assert set(inspector["pythons"]) == set(server["pythons"]) == set(pythons)
-    assert (inspector["extras"], server["extras"]) == ("", "[server,metrics,signing]")
+    assert (inspector["extras"], server["extras"]) == ("[metrics]", "[server,metrics,signing]")
     for python in pythons:
         names = {wheel["file"].split("-")[0] for wheel in inspector["pythons"][python]}
         assert {"edge_agent", "awsiotsdk", "grpcio", "numpy"} <= names
