@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from benchmarks import machine
+from benchmarks.coldness import cold_over_warm
 from benchmarks.workload import SIZES, WARM_UP, bare_times, package_name, percentile, render_frames, write_packages
 from edge_agent import sample
 from edge_agent.allocator import keep_freed_memory
@@ -122,6 +123,7 @@ def _figures(results: Dict[str, Any], pss_mb: float) -> Dict[str, Any]:
             for kind in ("bare", "shm")
         },
         "empty_call_ms": {size: round(results[size]["empty"]["p50"], 3) for size in results},
+        "cold_over_warm": {size: round(cold_over_warm(results[size]["bare"]["p50"] / 1000), 2) for size in results},
         "pss_mb": pss_mb,
         "ms": {
             size: {k: {p: round(v, 3) for p, v in ps.items()} for k, ps in results[size].items()} for size in results

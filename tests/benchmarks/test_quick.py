@@ -69,6 +69,7 @@ def test_latency() -> None:
         assert figures["bytes_over_echo"][size] != 0
         assert figures["p99_over_p50"]["shm"][size] >= 1
     assert figures["pss_mb"] > 0
+    assert all(factor > 0 for factor in figures["cold_over_warm"].values())
 
 
 @pytest.mark.slow

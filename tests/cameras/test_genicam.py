@@ -222,6 +222,21 @@ def test_an_image_that_was_asked_for_and_does_not_come_is_a_failed_one(
         capture(camera)
 
 
+def test_an_image_that_nobody_asked_for_is_not_the_next_part_s(
+    opened: Callable[..., GenicamCamera], simulator: SimulatedCamera
+) -> None:
+    camera = opened(trigger={"mode": "software"})
+    first = value(capture(camera))
+    assert camera._device is not None
+    camera._device.trigger()  # as Aravis does where an answer is lost
+    time.sleep(0.5)
+    assert simulator.counters()["images"] == 2
+    third = value(capture(camera))
+    assert third - first == 2 * 10  # each image is ten brighter
+    assert camera.counters()["frames_unasked"] == 1
+    assert camera.counters()["frames_incomplete"] == 0
+
+
 @pytest.mark.parametrize(("activation", "edges"), [("RisingEdge", 1), ("FallingEdge", 1), ("AnyEdge", 2)])
 def test_the_edges_of_a_line_are_triggers(
     opened: Callable[..., GenicamCamera], simulator: SimulatedCamera, activation: str, edges: int
@@ -419,7 +434,7 @@ def test_a_camera_that_is_none_of_gige_vision_is_asked_whether_it_is_there() -> 
         assert not camera._device.is_gige
         assert camera._device.is_controlled()
         assert capture(camera).pixels.shape == (512, 512, 3)
-        assert set(camera.counters()) == {"frames_missed", "frames_incomplete", "underruns"}
+        assert set(camera.counters()) == {"frames_missed", "frames_incomplete", "frames_unasked", "underruns"}
         camera.close()
     finally:
         aravis()._library.arv_disable_interface(b"Fake")

@@ -45,7 +45,7 @@ class GenicamCamera:
         self._asked_ns: Optional[int] = None
         self._lock = threading.Lock()
         # What is counted here, and what the streams of earlier openings and the present one counted.
-        self._missed = self._incomplete = 0
+        self._missed = self._incomplete = self._unasked = 0
         self._earlier: Counter[str] = Counter()
         self._present: Dict[str, int] = {}
 
@@ -69,6 +69,7 @@ class GenicamCamera:
         if self._device is None or self._stream is None:
             raise CameraNotConnectedError(self._subject, "is not open")
         if self._settings.trigger.mode == "software" and self._asked_ns is None:
+            self._leave_out_unasked(self._stream)
             self._device.trigger()
             self._asked_ns = self._clock.monotonic_ns()
         arrived = self._stream.pop(timeout)
@@ -103,11 +104,16 @@ class GenicamCamera:
         Returns:
             frames_missed: images that the camera numbered and that never came, for whatever reason.
             frames_incomplete: images that came in part; each was an ImageError too.
+            frames_unasked: images, whole or not, that came without a software trigger in software mode.
             underruns: packets (USB3 Vision: images) that found no free buffer, because nobody took the images before.
             packets_resent, packets_missing, resend_requests: of a GigE Vision camera.
         """
         with self._lock:
-            counted = {"frames_missed": self._missed, "frames_incomplete": self._incomplete}
+            counted = {
+                "frames_missed": self._missed,
+                "frames_incomplete": self._incomplete,
+                "frames_unasked": self._unasked,
+            }
             names = self._earlier.keys() | self._present.keys()
             return {**counted, **{name: self._earlier[name] + self._present.get(name, 0) for name in sorted(names)}}
 
@@ -186,6 +192,19 @@ class GenicamCamera:
             self._missed += max(step - 1, 0)
             self._incomplete += bool(arrived.fault)
         return True
+
+    def _leave_out_unasked(self, stream: Stream) -> None:
+        """What lies there before a software trigger shows no part of ours: a camera may be asked twice where its answer
+        was lost, and send two images.
+        """
+        while True:
+            arrived = stream.pop(0)
+            if arrived is None:
+                return
+            if self._count_image(arrived):
+                with self._lock:
+                    self._unasked += 1
+            stream.give_back(arrived.buffer)
 
     def _count_transport(self, stream: Stream) -> None:
         counted = stream.counters()
