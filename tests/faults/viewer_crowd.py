@@ -1,7 +1,8 @@
-"""A crowd at the live page, in a process of its own: python -m faults.viewer_crowd ADDRESS TOKEN_FILE VIEWERS STALLED.
+"""A crowd at the live page, in a process of its own: python viewer_crowd.py ADDRESS TOKEN_FILE VIEWERS STALLED.
 
 Each viewer listens to the changes and fetches each new picture, large and small, as a browser does. A stalled one asks for
-the changes and reads nothing. What they saw is printed when the standard input ends.
+the changes and reads nothing. A line is printed when each of them looks, another with what they saw when the standard
+input ends.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Crowd:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._lock = threading.Lock()
         self._end = threading.Event()
-        self.seen: "Counter[str]" = Counter()
+        self._looking = threading.Semaphore(0)
+        self._seen: "Counter[str]" = Counter()
 
     def view(self) -> None:
         """Come again where the connection is lost, as a browser does."""
@@ -48,15 +50,26 @@ class Crowd:
                     f"GET /events HTTP/1.0\r\nAuthorization: {self._headers['Authorization']}\r\n\r\n".encode()
                 )
                 self._count("stalled")
+                self._looking.release()
                 self._end.wait(_TIMEOUT_S)
+
+    def wait_for(self, viewers: int) -> None:
+        """Until so many look: have seen a picture, or stall."""
+        for _ in range(viewers):
+            self._looking.acquire()
 
     def end(self) -> None:
         self._end.set()
+
+    def seen(self) -> Dict[str, int]:
+        with self._lock:
+            return dict(self._seen)
 
     def _listen(self) -> None:
         connection = self._ask("/events")
         answer = connection.getresponse()
         shown: Dict[str, int] = {}
+        looks = False
         with contextlib.closing(connection):
             while not self._end.is_set():
                 line = answer.readline()
@@ -67,6 +80,9 @@ class Crowd:
                 if line.startswith(b"data: {") and len(line) > len(b"data: {}\n"):
                     self._count("changes")
                     self._show(json.loads(line[6:]), shown)
+                if shown and not looks:
+                    looks = True
+                    self._looking.release()
 
     def _show(self, change: Dict[str, Any], shown: Dict[str, int]) -> None:
         for lane, state in change["lanes"].items():
@@ -87,7 +103,7 @@ class Crowd:
 
     def _count(self, what: str) -> None:
         with self._lock:
-            self.seen[what] += 1
+            self._seen[what] += 1
 
 
 def main() -> None:
@@ -95,9 +111,11 @@ def main() -> None:
     crowd = Crowd(address, Path(token_file).read_text().strip())
     for number in range(int(viewers)):
         threading.Thread(target=crowd.stall if number < int(stalled) else crowd.view, daemon=True).start()
+    crowd.wait_for(int(viewers))
+    print("looking", flush=True)  # noqa: T201 - what this program is for
     sys.stdin.read()
     crowd.end()
-    print(json.dumps(crowd.seen))  # noqa: T201 - what this program is for
+    print(json.dumps(crowd.seen()))  # noqa: T201 - what this program is for
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from faults.line import Line, wait_until
 from faults.outcome import Outcome
 
+_CROWD = Path(__file__).with_name("viewer_crowd.py")
 _FULL = 50
 _LANE = "a"
 _RATE = 10.0
@@ -38,8 +39,10 @@ def run(count: int, seed: int) -> Outcome:
         line = Line(scratch, {_LANE: lane}, others=others)
         seen: List[Dict[str, int]] = []
         memory: List[float] = []
-        # By turns, so that whatever else the machine does falls on both alike: last sequence of each phase.
+        # By turns, so that whatever else the machine does falls on both alike: last sequence of each phase, and of the
+        # time in which the crowd came.
         alone: List[int] = []
+        come: List[int] = []
         watched: List[int] = []
         try:
             wait_until(lambda: len(line.messages()) > _RATE, "nothing is inspected")
@@ -49,6 +52,7 @@ def run(count: int, seed: int) -> Outcome:
                 time.sleep(phase_s)
                 alone.append(_newest(line))
                 crowd = _Crowd(address, token_file, count)
+                come.append(_newest(line))
                 time.sleep(phase_s)
                 memory.append(line.inspector_pss_mb())
                 watched.append(_newest(line))
@@ -58,7 +62,7 @@ def run(count: int, seed: int) -> Outcome:
         finally:
             line.kill_all()
         log = line.log()
-    quiet, busy = _latencies(messages, start, alone, watched)
+    quiet, busy = _latencies(messages, start, alone, come, watched)
     outcome.figures = {
         "inspected": books["inspected"],
         "alone_ms": _quantiles(quiet),
@@ -87,10 +91,12 @@ class _Crowd:
     def __init__(self, address: str, token_file: Path, viewers: int) -> None:
         arguments = [address, str(token_file), str(viewers), str(_STALLED)]
         self._process = subprocess.Popen(
-            ["/usr/bin/env", "nice", "-n", "19", sys.executable, "-m", "faults.viewer_crowd", *arguments],
+            ["/usr/bin/env", "nice", "-n", "19", sys.executable, str(_CROWD), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
 
     def leave(self) -> Dict[str, int]:
         output, _ = self._process.communicate(timeout=60)
@@ -109,7 +115,9 @@ def _newest(line: Line) -> int:
     return int(line.messages()[-1]["sequence"])
 
 
-def _latencies(messages: List[Dict[str, Any]], start: int, alone: List[int], watched: List[int]) -> Any:
+def _latencies(
+    messages: List[Dict[str, Any]], start: int, alone: List[int], come: List[int], watched: List[int]
+) -> Tuple[List[float], List[float]]:
     """From capture to verdict, milliseconds: without viewers, and with them."""
     quiet: List[float] = []
     busy: List[float] = []
@@ -117,7 +125,10 @@ def _latencies(messages: List[Dict[str, Any]], start: int, alone: List[int], wat
         sequence, total = message["sequence"], message["timings_ms"]["total"]
         if start < sequence <= watched[-1]:
             turn = next(index for index, last in enumerate(watched) if sequence <= last)
-            (quiet if sequence <= alone[turn] else busy).append(total)
+            if sequence <= alone[turn]:
+                quiet.append(total)
+            elif sequence > come[turn]:
+                busy.append(total)
     return quiet, busy
 
 
