@@ -243,6 +243,9 @@ class CommandError(Exception):
         self.message = message
 
 
+_DECODER = msgspec.json.Decoder(AnyCommand)
+
+
 def parse(payload: bytes) -> AnyCommand:
     """The command in a message.
 
@@ -252,7 +255,7 @@ def parse(payload: bytes) -> AnyCommand:
     if len(payload) > MAX_COMMAND_BYTES:
         raise CommandError("too_large", f"a command has at most {MAX_COMMAND_BYTES} bytes, not {len(payload)}")
     try:
-        command: AnyCommand = msgspec.json.decode(payload, type=AnyCommand)
+        command: AnyCommand = _DECODER.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         text = str(error) or type(error).__name__
         raise CommandError("malformed", text[:1].lower() + text[1:]) from error
