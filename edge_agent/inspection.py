@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 SCHEMA_VERSION = 1
 
@@ -47,6 +47,16 @@ class Anomaly:
     def as_dict(self) -> Dict[str, Any]:
         """Its form in JSON."""
         return {"name": self.name, "area": round(self.area, 6), "hex_color": self.hex_color}
+
+
+def findings(anomalies: Iterable[Anomaly]) -> List[Anomaly]:
+    """Those that are no background, in their order."""
+    return [anomaly for anomaly in anomalies if anomaly.name != BACKGROUND]
+
+
+def score_of(confidence: float, *, is_anomalous: bool) -> float:
+    """How anomalous a part is, 0..1: the confidence of an anomalous verdict, 1 - confidence of a normal one."""
+    return confidence if is_anomalous else 1.0 - confidence
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Iterable, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from edge_agent.frame import Pixels
-from edge_agent.inspection import Anomaly
+from edge_agent.inspection import BACKGROUND, Anomaly
 
-_BACKGROUND = "background"
 _BACKGROUND_COLOR = "#FFFFFF"
 
 
@@ -28,17 +27,26 @@ def draw_overlay(pixels: Pixels, mask: Pixels, anomalies: Sequence[Anomaly], *, 
         A new picture, RGB888, of the shape of `pixels`.
     """
     height, width = pixels.shape[:2]
-    if mask.shape != pixels.shape:
-        mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-    color = next((a.hex_color for a in anomalies if a.name == _BACKGROUND), _BACKGROUND_COLOR)
-    background = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-    found = (mask != background).any(axis=2)
+    mask, found = found_areas(mask, background_color(anomalies), (width, height))
     # Wider types while blending: sums of uint8 wrap around.
     blended = pixels * (1 - opacity) + mask * opacity
     drawn = np.where(found[:, :, None], blended, pixels).round().astype(np.uint8)
     edge = found & ~_shrunk(found)
     drawn[edge] = mask[edge]
     return drawn
+
+
+def background_color(anomalies: Iterable[Anomaly]) -> str:
+    """#RRGGBB of the mask where nothing was found; white where the anomalies do not name it."""
+    return next((a.hex_color for a in anomalies if a.name == BACKGROUND), _BACKGROUND_COLOR)
+
+
+def found_areas(mask: Pixels, background: str, size: Tuple[int, int]) -> Tuple[Pixels, npt.NDArray[np.bool_]]:
+    """The mask (RGB888) in this (width, height), by its nearest pixels, and where it is not of the background's colour."""
+    if mask.shape[1::-1] != size:
+        mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    color = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    return mask, (mask != color).any(axis=2)
 
 
 def _shrunk(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_agent.demo import DemoLine, Verdict
+from edge_agent.inspection import BACKGROUND
 
 _ROWS = 12
 # Chosen for the mix of its first parts: all kinds of defects come early.
@@ -97,7 +98,7 @@ def _screen(console: Console) -> Iterator[Any]:
 
 
 def _classes(verdict: Verdict) -> str:
-    found = [a for a in verdict.message["anomalies"] if a["name"] != "background"]
+    found = [a for a in verdict.message["anomalies"] if a["name"] != BACKGROUND]
     return ", ".join(f"{a['name']} {a['area']:.2%}" for a in found) or "-"
 
 
@@ -120,7 +121,7 @@ def _table(rows: Deque[Verdict]) -> Group:
         word = Text("anomalous", "bold red") if message["is_anomalous"] else Text("normal", "green")
         classes = Text("-" if _classes(verdict) == "-" else "")
         for anomaly in message["anomalies"]:
-            if anomaly["name"] != "background":
+            if anomaly["name"] != BACKGROUND:
                 classes.append("\u25a0 ", anomaly["hex_color"])
                 classes.append(f"{anomaly['name']} {anomaly['area']:.2%}  ")
         truth = Text("agrees", "dim") if verdict.agrees else Text("differs", "bold yellow")

@@ -20,6 +20,7 @@ from edge_agent.cli.agent_option import SOCKET_OPTION
 from edge_agent.clock import SystemClock
 from edge_agent.detector import Detection, EdgeAgentClient, ModelSession
 from edge_agent.errors import DetectorError, EdgeAgentError, ImageError
+from edge_agent.inspection import findings
 from edge_agent.overlay import draw_overlay
 from edge_agent.shared_memory import Ring
 
@@ -120,6 +121,6 @@ def _table(rows: List[_Row]) -> Table:
             continue
         found = row.detection
         verdict = "[bold red]anomalous[/bold red]" if found.is_anomalous else "[green]normal[/green]"
-        classes = ", ".join(f"{a.name} {a.area:.2%}" for a in found.anomalies if a.name != "background")
+        classes = ", ".join(f"{a.name} {a.area:.2%}" for a in findings(found.anomalies))
         table.add_row(row.image, verdict, f"{found.confidence:.3f}", classes or "-")
     return table

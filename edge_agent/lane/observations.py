@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict
 
 from edge_agent.figures import Histogram, HistogramReading
-from edge_agent.inspection import BACKGROUND, Inspection
+from edge_agent.inspection import Inspection, findings
 
 #: Parts of the way from capture to verdict, as `timings_ms` of an inspection has them.
 STAGES = ("decode", "wait", "detect", "total")
@@ -42,7 +42,7 @@ class LaneObservations:
         self._stages = {stage: Histogram(BOUNDS) for stage in STAGES}
 
     def note(self, inspection: Inspection) -> None:
-        names = {anomaly.name for anomaly in inspection.anomalies if anomaly.name != BACKGROUND}
+        names = {anomaly.name for anomaly in findings(inspection.anomalies)}
         with self._lock:
             self._verdicts["anomalous" if inspection.is_anomalous else "normal"] += 1
             for name in names:

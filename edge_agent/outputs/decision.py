@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
+from edge_agent.inspection import findings
 from edge_agent.modbus.handshake_map import UNNUMBERED
 from edge_agent.modbus.protocol import split
 from edge_agent.outputs.base import Action
 
 #: 0 is the safe state.
 SAFE, NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2, 3
-
-_BACKGROUND = "background"
 
 
 def decision(action: Action) -> Tuple[int, int, int]:
@@ -41,4 +40,4 @@ def class_number(action: Action, names: Sequence[str]) -> int:
 def classes(action: Action) -> List[Tuple[str, float]]:
     """Name and area of each class that was found."""
     anomalies = () if action.inspection is None else action.inspection.anomalies
-    return [(anomaly.name, anomaly.area) for anomaly in anomalies if anomaly.name != _BACKGROUND]
+    return [(anomaly.name, anomaly.area) for anomaly in findings(anomalies)]

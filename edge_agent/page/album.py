@@ -9,7 +9,8 @@ from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Option
 
 from edge_agent.clock import Clock
 from edge_agent.frame import Frame, Pixels
-from edge_agent.inspection import Inspection
+from edge_agent.inspection import Inspection, findings, score_of
+from edge_agent.overlay import background_color
 
 #: Inspections of a lane that the strip shows, and those that the histogram counts.
 STRIP = 50
@@ -23,9 +24,9 @@ _WHOLE = 6
 # Pictures are copied and developed for so long after somebody looked.
 _WATCHED_NS = 10_000_000_000
 
-# The longer side of a copied picture has at most twice as many pixels: every second, third, … pixel is taken, since
-# that is quick, and the inspection waits for it.
-_SIDE = 960
+#: Pixels of a developed picture's longer side. A copied one has at most twice as many: every second, third, … pixel is
+#: taken, since that is quick, and the inspection waits for it.
+SIDE = 960
 
 
 class Picture(NamedTuple):
@@ -89,7 +90,7 @@ class LaneAlbum:
             wanted = self._is_wanted(now_ns)
         if wanted:
             self._copied_ns = now_ns
-            picture = Picture(frame.sequence, _fewer(frame.pixels), mask(), _background(inspection))
+            picture = Picture(frame.sequence, _fewer(frame.pixels), mask(), background_color(inspection.anomalies))
             with self._pending:
                 self._picture = picture
                 self._pending.notify()
@@ -179,24 +180,18 @@ class Albums:
 
 
 def _entry(number: int, inspection: Inspection) -> Dict[str, Any]:
-    """Score: the confidence of an anomalous verdict, 1 - confidence of a normal one."""
-    anomalous = inspection.is_anomalous
     return {
         "number": number,
         "sequence": inspection.sequence,
         "at_ms": inspection.captured_at_ns // 1_000_000,
-        "anomalous": anomalous,
-        "score": round(inspection.confidence if anomalous else 1 - inspection.confidence, 4),
+        "anomalous": inspection.is_anomalous,
+        "score": round(score_of(inspection.confidence, is_anomalous=inspection.is_anomalous), 4),
         "total_ms": round(inspection.timings.total, 2),
-        "classes": [a.as_dict() for a in inspection.anomalies if a.name != "background"],
+        "classes": [anomaly.as_dict() for anomaly in findings(inspection.anomalies)],
         "source": inspection.source[-80:],
     }
 
 
 def _fewer(pixels: Pixels) -> Pixels:
-    step = max(1, -(-max(pixels.shape[:2]) // (2 * _SIDE)))
+    step = max(1, -(-max(pixels.shape[:2]) // (2 * SIDE)))
     return pixels[::step, ::step].copy()
-
-
-def _background(inspection: Inspection) -> str:
-    return next((a.hex_color for a in inspection.anomalies if a.name == "background"), "#FFFFFF")

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.frame import Pixels
-from edge_agent.page.album import Albums, Developed, LaneAlbum, Picture
+from edge_agent.overlay import found_areas
+from edge_agent.page.album import SIDE, Albums, Developed, LaneAlbum, Picture
 
 _log = logging.getLogger(__name__)
 
-_SIDE = 960
 _THUMBNAIL = 120
 _QUALITY = 80
 _THUMBNAIL_QUALITY = 70
@@ -73,7 +73,7 @@ class Darkroom:
 def develop(picture: Picture) -> Developed:
     """Frame of at most 960 pixels a side, the found areas in the mask's colours, and a thumbnail of 120 with both."""
     frame = Image.fromarray(picture.pixels)
-    frame.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    frame.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     found = None if picture.mask is None else _found(picture.mask, picture.background, frame.size)
     small = frame.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
@@ -87,9 +87,7 @@ def develop(picture: Picture) -> Developed:
 
 def _found(mask: Pixels, background: str, size: Tuple[int, int]) -> Optional[Image.Image]:
     """RGBA, opaque where the mask is not background; None where it is nothing else."""
-    scaled = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    color = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-    found = (scaled != color).any(axis=2)
+    scaled, found = found_areas(mask, background, size)
     if not found.any():
         return None
     return Image.fromarray(np.dstack([scaled, found.astype(np.uint8) * _OPAQUE]))

@@ -6,30 +6,20 @@ import json
 import re
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Protocol, Union
+from typing import Any, Dict, Optional, Protocol, Union
 
 from edge_agent.clock import Clock
 from edge_agent.page.album import Albums
 from edge_agent.page.darkroom import Darkroom
 from edge_agent.page.feed import Feed
-from edge_agent.web import Answer, Request, Stream, words
+from edge_agent.web import Answer, Request, StaticFiles, Stream, words
 
-_STATIC = Path(__file__).parent / "static"
+_FILES = StaticFiles(
+    Path(__file__).parent / "static",
+    {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/charts.js": "charts.js"},
+)
 _IMAGE = re.compile(r"/lanes/(?P<lane>[A-Za-z0-9_.-]{1,64})/(?P<kind>frame|mask|thumbnail)/(?P<sequence>\d{1,18})")
 _KINDS = {"frame": "image/jpeg", "mask": "image/png", "thumbnail": "image/jpeg"}
-
-
-class _File(NamedTuple):
-    name: str
-    kind: str
-
-
-_FILES = {
-    "/": _File("index.html", "text/html; charset=utf-8"),
-    "/page.css": _File("page.css", "text/css; charset=utf-8"),
-    "/page.js": _File("page.js", "text/javascript; charset=utf-8"),
-    "/charts.js": _File("charts.js", "text/javascript; charset=utf-8"),
-}
 
 
 class PageSource(Protocol):
@@ -69,7 +59,7 @@ class LivePage:
         if request.path == "/commands":
             return self._command(request)
         image = _IMAGE.fullmatch(request.path)
-        if image is None and request.path not in (*_FILES, "/state", "/events"):
+        if image is None and request.path not in _FILES and request.path not in ("/state", "/events"):
             return None
         if request.method != "GET":
             return words(HTTPStatus.METHOD_NOT_ALLOWED, "here is only GET")
@@ -82,8 +72,7 @@ class LivePage:
             return Stream("text/event-stream", self._feed.listen())
         if path == "/state":
             return Answer(HTTPStatus.OK, "application/json", json.dumps(self._feed.everything()).encode())
-        file = _FILES[path]
-        return Answer(HTTPStatus.OK, file.kind, (_STATIC / file.name).read_bytes())
+        return _FILES.answer(path)
 
     def _command(self, request: Request) -> Answer:
         if request.method != "POST":

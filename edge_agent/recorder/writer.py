@@ -13,7 +13,7 @@ from typing import Any, Callable, Deque, Dict, List, Literal, Optional
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, RecorderError, RecorderFullError
 from edge_agent.frame import Frame, Pixels
-from edge_agent.inspection import BACKGROUND, Inspection
+from edge_agent.inspection import Inspection, findings
 from edge_agent.outage import Outage
 from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Wanted
@@ -212,5 +212,4 @@ def _fitting(mask: TakeMask, frame: Frame) -> Optional[Pixels]:
 
 def _shows_anomaly(inspection: Inspection, wanted: Wanted) -> bool:
     """Whether a mask says what is wrong: something was found, and no person says that nothing is."""
-    found = any(anomaly.name != BACKGROUND for anomaly in inspection.anomalies)
-    return inspection.is_anomalous and found and wanted.label != "normal"
+    return inspection.is_anomalous and bool(findings(inspection.anomalies)) and wanted.label != "normal"

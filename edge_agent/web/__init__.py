@@ -8,6 +8,7 @@ from edge_agent.web.messages import Answer, Request, Stream, words
 from edge_agent.web.pages import Pages
 from edge_agent.web.process_figures import add_process_figures
 from edge_agent.web.prometheus import make_registry
+from edge_agent.web.static_files import StaticFiles
 
 __all__ = [
     "Answer",
@@ -15,6 +16,7 @@ __all__ = [
     "HttpServer",
     "Pages",
     "Request",
+    "StaticFiles",
     "Stream",
     "Tls",
     "add_process_figures",

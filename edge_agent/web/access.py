@@ -8,27 +8,18 @@ import json
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 from urllib.parse import urlsplit
 
 from edge_agent.web.messages import Answer, Request, words
+from edge_agent.web.static_files import StaticFiles
 
 LOGIN = "/login"
 
 _COOKIE = "edge-agent"
-_STATIC = Path(__file__).parent / "static"
-
-
-class _File(NamedTuple):
-    name: str
-    kind: str
-
-
-_FILES = {
-    LOGIN: _File("login.html", "text/html; charset=utf-8"),
-    "/login.js": _File("login.js", "text/javascript; charset=utf-8"),
-    "/login.css": _File("login.css", "text/css; charset=utf-8"),
-}
+_FILES = StaticFiles(
+    Path(__file__).parent / "static", {LOGIN: "login.html", "/login.js": "login.js", "/login.css": "login.css"}
+)
 
 
 class Access:
@@ -64,8 +55,7 @@ class Access:
 
     def _login(self, request: Request) -> Answer:
         if request.method == "GET":
-            file = _FILES[request.path]
-            return Answer(HTTPStatus.OK, file.kind, (_STATIC / file.name).read_bytes())
+            return _FILES.answer(request.path)
         if request.path != LOGIN:
             return words(HTTPStatus.METHOD_NOT_ALLOWED, "here is only GET")
         try:
