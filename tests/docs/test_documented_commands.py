@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, Tuple
 
 import pytest
 import yaml
 from PIL import Image
 from support.messages import published
+from support.shell import CHECKOUT, Shell
 
 from edge_agent.sample import render_part
 
-CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 # A line of a code block that begins like this is a command; anything else there is output, data or a picture.
@@ -94,12 +89,8 @@ def test_the_pages_have_commands_and_each_is_accounted_for() -> None:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Path:
-    """A directory with what the commands expect, and edge-agent on the PATH."""
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "edge-agent"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_agent "$@"\n')
-    program.chmod(0o755)
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """In a directory with what the commands expect."""
     images = tmp_path / "images"
     images.mkdir()
     for seed, defect in enumerate((None, "scratch", None)):
@@ -112,78 +103,31 @@ def sandbox(tmp_path: Path) -> Path:
     settings["lanes"]["line-1"]["camera"].update(path=str(images), watch=False)
     for name in ("inspector.yaml", "line.yaml"):
         (tmp_path / name).write_text(yaml.safe_dump(settings))
-    return tmp_path
+    with Shell(tmp_path) as shell:
+        yield shell
 
 
-def _adapted(command: str, sandbox: Path) -> str:
+def _adapted(command: str, folder: Path) -> str:
     """The same command with this machine's paths."""
-    text = command.replace("venv/bin/", "").replace("/tmp/", f"{sandbox}/")
+    text = command.replace("venv/bin/", "").replace("/tmp/", f"{folder}/")
     for path in ("edge_agent/sample/models", "recipe/inspector.yaml"):
         text = text.replace(path, str(CHECKOUT / path))
     return text
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(20)
-
-
-def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _socket_of(command: str) -> Path:
-    match = re.search(r"--socket (\S+)", command)
-    assert match is not None, command
-    return Path(match.group(1))
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", ["README.md", "nucleus.md"])
-def test_the_commands_of_a_page_run_in_their_order(page: str, sandbox: Path) -> None:
-    """Serve and nucleus in the background, as in a terminal of their own; every other one to its end."""
-    environment = {**os.environ, "PATH": f"{sandbox / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
-    background: List["subprocess.Popen[bytes]"] = []
-    sourced = ""
-    commands = [_adapted(c, sandbox) for p, c in COMMANDS if p == page and _is_run_here(c)]
+def test_the_commands_of_a_page_run_in_their_order(page: str, shell: Shell) -> None:
+    commands = [_adapted(c, shell.folder) for p, c in COMMANDS if p == page and _is_run_here(c)]
     if page == "nucleus.md":
         # This page's inspector needs the server that the first page starts.
-        commands.insert(
-            0, f"edge-agent serve --models {CHECKOUT}/edge_agent/sample/models --socket {sandbox}/edge-agent.sock"
-        )
-    try:
-        for command in commands:
-            if command.startswith(". "):
-                sourced = f"{command} && "
-            elif re.match(r"edge-agent (serve|nucleus) ", command):
-                process = subprocess.Popen(
-                    ["/bin/sh", "-c", f"exec {command}"], cwd=sandbox, env=environment, start_new_session=True
-                )
-                background.append(process)
-                _wait_for(_socket_of(command), process)
-                if "--env-file nucleus.env" in command:  # written right after the socket is there
-                    _wait_for(sandbox / "nucleus.env", process)
-            else:
-                done = subprocess.run(
-                    ["/bin/sh", "-c", sourced + command],
-                    cwd=sandbox,
-                    env=environment,
-                    timeout=90,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    finally:
-        for process in reversed(background):
-            _stop(process)
+        models = CHECKOUT / "edge_agent" / "sample" / "models"
+        shell.do(f"edge-agent serve --models {models} --socket {shell.folder}/edge-agent.sock")
+    for command in commands:
+        shell.do(command)
     if page == "README.md":
-        assert (sandbox / "overlays" / "PICTURE.png.overlay.png").is_file()
-        assert len(published(sandbox / "record.jsonl")) == 2
+        assert (shell.folder / "overlays" / "PICTURE.png.overlay.png").is_file()
+        assert len(published(shell.folder / "record.jsonl")) == 2
 
 
 def test_the_documented_message_is_valid(inspection_schema: Dict[str, object]) -> None:

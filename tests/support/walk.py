@@ -1,17 +1,13 @@
-"""Runs the commands of a page of the documentation in their order, as a person at two terminals would."""
+"""Runs the commands of a page of the documentation in their order."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Mapping, Optional
 
-CHECKOUT = Path(__file__).parents[2]
+from support.shell import CHECKOUT, Shell
 
 
 class Walk:
@@ -20,16 +16,14 @@ class Walk:
     Args:
         page: name of the file in docs/.
         folder: the working directory; it stands for /tmp in the page, too.
+        more: options for commands that would take minutes, by how these begin.
     """
 
-    def __init__(self, page: str, folder: Path) -> None:
+    def __init__(self, page: str, folder: Path, more: Optional[Mapping[str, str]] = None) -> None:
         self.text = (CHECKOUT / "docs" / page).read_text()
         self.folder = folder
-        self._background: List["subprocess.Popen[bytes]"] = []
-        (folder / "bin").mkdir()
-        program = folder / "bin" / "edge-agent"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_agent "$@"\n')
-        program.chmod(0o755)
+        self._more = more or {}
+        self._shell = Shell(folder)
 
     @property
     def steps(self) -> List[str]:
@@ -49,52 +43,14 @@ class Walk:
 
     def run(self) -> Dict[str, str]:
         """What the commands printed, by their first two words. Servers go on until the walk ends."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_AGENT_")}
-        own = {"PATH": f"{self.folder / 'bin'}:{kept['PATH']}", "PYTHONPATH": str(CHECKOUT), "HOME": str(self.folder)}
-        environment = {**kept, **own}
         printed: Dict[str, str] = {}
-        sourced = ""
         for command in self.commands:
-            if command.startswith(". "):
-                sourced = f"{command} && "
-            elif re.match("edge-agent (serve|nucleus) ", command):
-                self._start(command, environment)
-            else:
-                done = subprocess.run(
-                    ["/bin/sh", "-c", sourced + command],
-                    cwd=self.folder,
-                    env=environment,
-                    timeout=120,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-                printed[" ".join(command.split()[:2])] = done.stdout
+            more = "".join(options for start, options in self._more.items() if command.startswith(start))
+            printed[" ".join(command.split()[:2])] = self._shell.do(command + more)
         return printed
-
-    def _start(self, command: str, environment: Dict[str, str]) -> None:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {command}"], cwd=self.folder, env=environment, start_new_session=True
-        )
-        self._background.append(process)
-        for option in ("socket", "env-file"):
-            match = re.search(rf"--{option} (\S+)", command)
-            if match:
-                _wait_for(self.folder / match.group(1), process)
 
     def __enter__(self) -> Walk:  # noqa: PYI034 - typing.Self is newer than Python 3.8
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        for process in reversed(self._background):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(20)
-
-
-def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    def __exit__(self, *error: object) -> None:
+        self._shell.__exit__(*error)
