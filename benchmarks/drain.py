@@ -9,7 +9,8 @@ server, and the publisher drains, against a local nucleus in a process of its ow
     drain_s             until the last of the backlog was handed over
     inspection_ms       capture to verdict of the live frames, before, during and after the drain
     p99_ratio           its 99th percentile during the drain, over that of the time before and after
-    in_order            whether the nucleus has every inspection of each camera in order
+    in_order            whether each camera's inspections came to the nucleus in order (those that came twice: at first)
+    missing, twice      inspections that never came, and that came again, since an answer was late
     most_per_s          messages and bytes in the fullest second
     pss                 of this process over many publishes, one inspection each, as fast as they go
 """
@@ -208,12 +209,14 @@ def _published(record: Path, expected: Dict[str, int]) -> Dict[str, Any]:
             largest = max(largest, len(inspections))
             for inspection in inspections:
                 cameras[inspection["camera"]].append(inspection["sequence"])
-    in_order = all(found == list(range(1, expected[camera] + 1)) for camera, found in cameras.items())
+    seen = {camera: list(dict.fromkeys(found)) for camera, found in cameras.items()}
     seconds = [
         [size for at, size in sent[first : first + 200] if at < sent[first][0] + 1] for first in range(len(sent))
     ]
     return {
-        "in_order": in_order,
+        "in_order": all(first == sorted(first) for first in seen.values()),
+        "missing": sum(expected[camera] - len(first) for camera, first in seen.items()),
+        "twice": sum(len(cameras[camera]) - len(first) for camera, first in seen.items()),
         "messages": len(sent),
         "largest_batch": largest,
         "most_per_s": {"messages": max(map(len, seconds)), "bytes": max(map(sum, seconds))},

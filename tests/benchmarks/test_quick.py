@@ -56,6 +56,7 @@ def test_drain() -> None:
     figures = _quick("drain")
     for mode in ("classic", "lite"):
         assert figures["drain"][mode]["in_order"]
+        assert figures["drain"][mode]["missing"] == 0
         assert figures["drain"][mode]["frames"]["during"] > 0
         assert figures["pss"][mode]["publishes"] == 2_000
 
