@@ -45,6 +45,8 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   └── SpoolDamagedError         the file is not what was written
 ├── RecorderError               recorded images on disk (subject: the recorder's directory)
 │   └── RecorderFullError         the disk has no room
+├── UploadError                 recorded images on their way to S3 (subject: bucket or credentials); worth another try
+│   └── UploadRefusedError        a person has to mend it first
 ├── RecipeError                 a component recipe (subject: file and key path)
 ├── PackagingError              a packaging job's request (subject: operation or member); `code` as the service had it
 │   ├── ValidationError           a member breaks its constraints, or two exclude one another
@@ -265,6 +267,14 @@ class RecorderError(EdgeAgentError):
 
 
 class RecorderFullError(RecorderError):
+    pass
+
+
+class UploadError(EdgeAgentError):
+    pass
+
+
+class UploadRefusedError(UploadError):
     pass
 
 

@@ -133,6 +133,7 @@ class Inspector:
             *(["publisher"] if self._publisher.faulty() else []),
             *(["spool"] if self._spool.faulty() else []),
             *(["recorder"] if self._recorder.faulty() else []),
+            *(["recorder upload"] if self._recorder.upload_faulty() else []),
             *(f"lane {name}" for name, lane in self.lanes().items() if lane.faulty()),
             *(f"output {name}" for name, state in self._outputs.states().items() if state == "faulty"),
         ]

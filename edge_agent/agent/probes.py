@@ -56,6 +56,9 @@ def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"spool: {report['spool']['trouble']}"
     if report["recorder"].get("trouble"):
         yield f"recorder: {report['recorder']['trouble']}"
+    # A line without its uplink is ready; one whose upload somebody has to mend is not.
+    if report["recorder"]["upload"]["state"] == "trouble":
+        yield f"recorder: upload: {report['recorder']['upload']['trouble']}"
     for name, output in report["outputs"].items():
         if output["state"] not in OUTPUT_IS_WELL and output["state"] != "faulty":
             yield f"output {name}: {output['state']}"

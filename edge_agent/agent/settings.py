@@ -104,7 +104,7 @@ def read_settings(data: Mapping[str, Any], subject: str, *, thing: str) -> Inspe
     }
     _check_names(lanes, f"{subject}: lanes", "lane")
     values["outputs"] = _read_outputs(values.get("outputs", {}), lanes, subject)
-    values["recorder"] = _read_recorder(values.get("recorder", {}), lanes, subject)
+    values["recorder"] = _read_recorder(values.get("recorder", {}), lanes, subject, thing)
     # One by one, too, so that an error names the block it is in.
     for key, kind in _BLOCKS.items():
         values[key] = convert(values.get(key, {}), kind, subject, key)
@@ -144,17 +144,25 @@ def _check_plcs(settings: InspectorSettings, subject: str) -> None:
             )
 
 
-def _read_recorder(recorder: Any, lanes: Mapping[str, Any], subject: str) -> RecorderSettings:
-    rules = recorder.get("rules") if isinstance(recorder, dict) else None
-    if isinstance(rules, dict):
-        _check_names(rules, f"{subject}: recorder.rules", "rule")
-        read = {
-            name: convert(rule, RuleSettings, subject, join("recorder.rules", name)) for name, rule in rules.items()
-        }
-        recorder = {**recorder, "rules": read}
+def _read_recorder(recorder: Any, lanes: Mapping[str, Any], subject: str, thing: str) -> RecorderSettings:
+    if isinstance(recorder, dict):
+        upload = _with_rules(recorder.get("upload", {}), subject, "recorder.upload")
+        recorder = _with_rules({**recorder, "upload": upload}, subject, "recorder")
     settings = convert(recorder, RecorderSettings, subject, "recorder")
     _check_lanes(settings.lanes, lanes, f"{subject}: recorder.lanes")
-    return settings
+    prefix = settings.upload.prefix.replace("{thing}", thing)
+    return msgspec.structs.replace(settings, upload=msgspec.structs.replace(settings.upload, prefix=prefix))
+
+
+def _with_rules(values: Any, subject: str, path: str) -> Any:
+    """The rules among them read one by one."""
+    rules = values.get("rules") if isinstance(values, dict) else None
+    if not isinstance(rules, dict):
+        return values
+    path = join(path, "rules")
+    _check_names(rules, f"{subject}: {path}", "rule")
+    read = {name: convert(rule, RuleSettings, subject, join(path, name)) for name, rule in rules.items()}
+    return {**values, "rules": read}
 
 
 def _check_lanes(names: Iterable[str], lanes: Mapping[str, Any], subject: str) -> None:

@@ -94,6 +94,8 @@ def deploy(file: Optional[Path], **options: Any) -> None:
 @click.option("--thing", default=Scope().thing, show_default=True, help="Which may be deployed to.")
 @click.option("--thing-group", "group", default=Scope().group, show_default=True, help="Which may be deployed to.")
 @click.option("--partition", default=Scope().partition, show_default=True, help="aws, aws-cn or aws-us-gov.")
+@click.option("--upload-bucket", default="", help="Of recorded images, which devices put there.  [default: none]")
+@click.option("--upload-prefix", default=Scope().upload_prefix, show_default=True, help="In that bucket.")
 def iam(role: Optional[str], **scope: str) -> None:
     """Print the least rights of who publishes, who deploys, and of the devices' token exchange role."""
     policies = {name: make(Scope(**scope)) for name, make in ROLES.items()}

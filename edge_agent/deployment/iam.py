@@ -14,6 +14,7 @@ class Scope(NamedTuple):
         components: pattern of component names.
         thing, group: targets of deployments; `*` for all.
         partition: aws, aws-cn or aws-us-gov.
+        upload_bucket, upload_prefix: where devices put recorded images; empty: nowhere.
     """
 
     region: str = "REGION"
@@ -24,16 +25,24 @@ class Scope(NamedTuple):
     thing: str = "*"
     group: str = "*"
     partition: str = "aws"
+    upload_bucket: str = ""
+    upload_prefix: str = "edge-agent"
 
     def objects(self) -> str:
-        place = "/".join(part for part in (self.bucket, self.prefix.strip("/"), self.components) if part)
-        return f"arn:{self.partition}:s3:::{place}"
+        return self._s3(self.bucket, self.prefix, self.components)
+
+    def uploads(self) -> str:
+        return self._s3(self.upload_bucket, self.upload_prefix, "*")
 
     def greengrass(self, resource: str) -> str:
         return f"arn:{self.partition}:greengrass:{self.region}:{self.account}:{resource}"
 
     def iot(self, resource: str) -> str:
         return f"arn:{self.partition}:iot:{self.region}:{self.account}:{resource}"
+
+    def _s3(self, bucket: str, prefix: str, names: str) -> str:
+        place = "/".join(part for part in (bucket, prefix.strip("/"), names) if part)
+        return f"arn:{self.partition}:s3:::{place}"
 
 
 def publisher(scope: Scope) -> Dict[str, Any]:
@@ -73,10 +82,11 @@ def deployer(scope: Scope) -> Dict[str, Any]:
 
 
 def device(scope: Scope) -> Dict[str, Any]:
-    """The core devices' token exchange role: artifacts are fetched, nothing else."""
+    """The core devices' token exchange role: artifacts are fetched, recorded images are put; nothing else."""
     return _policy(
         _allow(["s3:GetObject"], [scope.objects()]),
         _allow(["s3:GetBucketLocation"], [f"arn:{scope.partition}:s3:::{scope.bucket}"]),
+        *([_allow(["s3:PutObject"], [scope.uploads()])] if scope.upload_bucket else []),
     )
 
 

@@ -14,6 +14,7 @@ from edge_agent.recorder.names import Kept
 from edge_agent.recorder.retention import Retention
 from edge_agent.recorder.settings import RecorderSettings
 from edge_agent.recorder.store import Store
+from edge_agent.recorder.upload.queue import UploadQueue
 
 _log = logging.getLogger(__name__)
 
@@ -36,17 +37,24 @@ class Keeper:
         settings: of the recorder.
         books: of a lane.
         clock: time.
+        uploads: where images wait for their upload; None: there is none.
 
     Attributes:
         bytes: of all that is kept.
         free_bytes: of the disk, when it was looked at last; None before.
     """
 
-    def __init__(self, settings: RecorderSettings, books: Callable[[str], RecorderBooks], clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        books: Callable[[str], RecorderBooks],
+        clock: Clock,
+        uploads: Optional[UploadQueue] = None,
+    ) -> None:
         self._books = books
         self._clock = clock
-        self._store = Store(settings)
-        self._retention = Retention(settings)
+        self._store = Store(settings, uploads)
+        self._retention = Retention(settings, uploads.waits if uploads else None)
         self.directory = self._store.root
         self.is_open = False
         self.bytes = 0

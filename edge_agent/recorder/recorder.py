@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import Any, Dict, Optional
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
 
 from edge_agent.clock import Clock
 from edge_agent.errors import ConfigError
@@ -12,7 +14,12 @@ from edge_agent.inspection import Inspection
 from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Choice, Label
 from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.upload.books import UploadBooks
+from edge_agent.recorder.upload.queue import UploadQueue
+from edge_agent.recorder.upload.uploader import Uploader
 from edge_agent.recorder.writer import TakeMask, Writer
+
+_log = logging.getLogger(__name__)
 
 # A writer that is replaced has its directory until it is closed.
 _REPLACE_S = 5.0
@@ -30,6 +37,7 @@ class Recorder:
         self._changing = threading.Lock()
         self._lock = threading.Lock()
         self._books: Dict[str, RecorderBooks] = {}
+        self._upload_books = UploadBooks()
         # Replaced as a whole.
         self._now: Optional[_Now] = None
 
@@ -41,11 +49,11 @@ class Recorder:
                 return False
             self._now = None
             if now is not None:
-                now.writer.close(_REPLACE_S)
-                now.writer.leave()
+                now.close(_REPLACE_S)
+                now.leave()
             if settings.path:
-                now = _Now(settings, self)
-                now.writer.start()
+                now = _Now(settings, self._clock, self.books, self._upload_books)
+                now.start()
                 self._now = now
             return True
 
@@ -100,13 +108,24 @@ class Recorder:
         now = self._now
         return now is not None and now.writer.faulty()
 
+    def upload_faulty(self) -> bool:
+        """Whether a fault of ours stopped the upload; the log has the traceback."""
+        now = self._now
+        return now is not None and now.uploader is not None and now.uploader.faulty()
+
     def status(self) -> Dict[str, Any]:
-        """For the report: `state` alone while nothing is recorded."""
+        """For the report: `state`, `upload` and `lanes` alone while nothing is recorded."""
         now = self._now
         with self._lock:
             books = dict(self._books)
         status: Dict[str, Any] = {"state": "off"} if now is None else now.writer.status()
-        return {**status, "lanes": {lane: one.snapshot().as_dict() for lane, one in books.items()}}
+        uploader = None if now is None else now.uploader
+        upload: Dict[str, Any] = {"state": "off"} if uploader is None else uploader.status()
+        return {
+            **status,
+            "upload": {**upload, **self._upload_books.as_dict()},
+            "lanes": {lane: one.snapshot().as_dict() for lane, one in books.items()},
+        }
 
     def finish(self) -> None:
         """Nothing more is offered: write what waits."""
@@ -118,16 +137,48 @@ class Recorder:
         """End within so many seconds; what still waits is dropped."""
         now = self._now
         if now is not None:
-            now.writer.close(timeout)
+            now.close(timeout)
+        waiting = self._upload_books.waiting()
+        if waiting:
+            _log.warning("recorder: %d images wait on disk for their upload by the next run", waiting)
 
 
 class _Now:
     """The settings in force, and what they set up."""
 
-    def __init__(self, settings: RecorderSettings, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        clock: Clock,
+        books: Callable[[str], RecorderBooks],
+        upload_books: UploadBooks,
+    ) -> None:
         self.settings = settings
         self.choice = Choice(settings)
-        self.writer = Writer(settings, recorder.books, recorder._clock)  # noqa: SLF001 - its own part
+        self.uploader: Optional[Uploader] = None
+        self._queue: Optional[UploadQueue] = None
+        upload, root = settings.upload, Path(settings.path).absolute()
+        if upload.bucket:
+            self._queue = UploadQueue(root, upload, upload_books)
+            self.uploader = Uploader(root, upload, self._queue, upload_books, clock)
+        self.writer = Writer(settings, books, clock, self._queue)
+
+    def start(self) -> None:
+        self.writer.start()
+        if self.uploader is not None:
+            self.uploader.start()
+
+    def close(self, timeout: float) -> None:
+        """End within so many seconds each."""
+        self.writer.close(timeout)
+        if self.uploader is not None:
+            self.uploader.close(timeout)
+
+    def leave(self) -> None:
+        """After `close`: what is kept, and what waits for its upload, is nobody's any more."""
+        self.writer.leave()
+        if self._queue is not None:
+            self._queue.leave()
 
     def serves(self, lane: str) -> bool:
         return not self.settings.lanes or lane in self.settings.lanes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from itertools import chain, takewhile
-from typing import Deque, Dict, Iterable, List, Optional
+from typing import Callable, Deque, Dict, Iterable, Iterator, List, Optional
 
 from edge_agent.recorder.names import Kept
 from edge_agent.recorder.settings import RecorderSettings
@@ -16,10 +16,16 @@ _SLACK = 50
 
 
 class Retention:
-    """What is kept, the oldest first. It decides; the store does. Used by one thread at a time."""
+    """What is kept, the oldest first. It decides; the store does. Used by one thread at a time.
 
-    def __init__(self, settings: RecorderSettings) -> None:
+    Args:
+        settings: of the recorder.
+        waits: whether an image waits for its upload: of normal ones, and of anomalies, such go last.
+    """
+
+    def __init__(self, settings: RecorderSettings, waits: Optional[Callable[[Kept], bool]] = None) -> None:
         self._settings = settings
+        self._waits = waits
         self._normal: Deque[Kept] = deque()
         self._anomalous: Deque[Kept] = deque()
         self._lanes: Counter[str] = Counter()
@@ -78,7 +84,8 @@ class Retention:
     def _choose(self, need: int, slack: int, *, is_anomalous: bool) -> Optional[List[Kept]]:
         chosen: List[Kept] = []
         got = 0
-        sources: Iterable[Kept] = chain(self._normal, self._anomalous) if is_anomalous else self._normal
+        normal, anomalous = self._in_order(self._normal), self._in_order(self._anomalous)
+        sources: Iterable[Kept] = chain(normal, anomalous) if is_anomalous else normal
         for kept in sources:
             # The slack is worth no anomaly.
             if got >= need + (0 if kept.is_anomalous else slack):
@@ -86,3 +93,12 @@ class Retention:
             chosen.append(kept)
             got += kept.bytes
         return chosen if got >= need else None
+
+    def _in_order(self, queue: Deque[Kept]) -> Iterator[Kept]:
+        later: List[Kept] = []
+        for kept in queue:
+            if self._waits is not None and self._waits(kept):
+                later.append(kept)
+            else:
+                yield kept
+        yield from later

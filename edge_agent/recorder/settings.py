@@ -7,6 +7,7 @@ from typing import Dict, Literal, Tuple
 import msgspec
 
 from edge_agent.config import Settings
+from edge_agent.recorder.upload.settings import UploadSettings
 from edge_agent.rule import RuleSettings
 
 _MAX_QUEUE = 1000
@@ -28,6 +29,7 @@ class RecorderSettings(Settings, frozen=True):
         days: after so many an image goes; 0: never.
         free_bytes: are left free on the disk.
         queue: images that may wait to be written, 1 to 1000, each with its pixels in memory.
+        upload: to S3, of what is recorded.
     """
 
     path: str = ""
@@ -41,6 +43,7 @@ class RecorderSettings(Settings, frozen=True):
     days: float = 0.0
     free_bytes: int = 500_000_000
     queue: int = 8
+    upload: UploadSettings = msgspec.field(default_factory=UploadSettings)
 
     def __post_init__(self) -> None:
         if self.every < 0 or self.days < 0 or self.free_bytes < 0:
@@ -51,3 +54,5 @@ class RecorderSettings(Settings, frozen=True):
             raise ValueError(f"`bytes` must be at least {_MIN_BYTES}")
         if not 1 <= self.queue <= _MAX_QUEUE:
             raise ValueError(f"`queue` must be 1 to {_MAX_QUEUE}")
+        if self.upload.bucket and not self.path:
+            raise ValueError("`upload` needs a `path`: images go to the disk first")

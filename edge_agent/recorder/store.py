@@ -24,6 +24,7 @@ from edge_agent.recorder.found import look_through
 from edge_agent.recorder.manifest import manifest_line, manifest_of
 from edge_agent.recorder.names import DRAFT_MASK, DRAFT_SIDECAR, Kept, beside, reference_of
 from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.upload.queue import UploadQueue
 
 T = TypeVar("T")
 
@@ -45,10 +46,15 @@ class Store:
     """Used by one thread at a time.
 
     Every method raises RecorderFullError where the disk has no room, and RecorderError where it cannot be used.
+
+    Args:
+        settings: of the recorder.
+        uploads: where images wait for their upload; None: there is none.
     """
 
-    def __init__(self, settings: RecorderSettings) -> None:
+    def __init__(self, settings: RecorderSettings, uploads: Optional[UploadQueue] = None) -> None:
         self._settings = settings
+        self._uploads = uploads
         self._root = Path(settings.path).absolute()
         self._lock: Optional[int] = None
 
@@ -101,7 +107,10 @@ class Store:
         self._root.mkdir(mode=0o750, parents=True, exist_ok=True)
         if self._lock is None:  # else an opening before this one took it, and failed after that
             self._take_lock()
-        return look_through(self._root)
+        found = look_through(self._root)
+        if self._uploads:
+            self._uploads.open()
+        return found
 
     def _take_lock(self) -> None:
         descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT, 0o640)
@@ -136,14 +145,22 @@ class Store:
         line = manifest_line(draft.reference, draft.document, wanted, mask_reference)
         image = self._root / draft.reference
         sidecar, draft_sidecar = image.with_suffix(".json"), draft.path.with_name(DRAFT_SIDECAR)
+        uploads = self._uploads if self._uploads and self._uploads.wants(inspection, wanted) else None
         try:
+            if uploads:
+                uploads.draft(line)
             if draft.mask:
                 draft.mask.rename(image.with_suffix(".mask"))
             draft_sidecar.write_bytes(draft.sidecar)
             draft_sidecar.rename(sidecar)
             draft.path.rename(image)
+            if uploads:
+                uploads.commit(draft.reference, inspection.camera)
             manifest_of(self._root, inspection.camera).append(line)
         except OSError:
+            if uploads:
+                uploads.discard()
+                uploads.removed(draft.reference, inspection.camera)
             _unlink(draft_sidecar, draft.path, image, sidecar, image.with_suffix(".mask"))
             raise
         is_anomalous = inspection.is_anomalous if wanted.label is None else wanted.label == "anomaly"
@@ -157,6 +174,8 @@ class Store:
             for path in (image, image.with_suffix(".json"), image.with_suffix(".mask")):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
+            if self._uploads:
+                self._uploads.removed(victim.reference, victim.lane)
             removed(victim)
         for hour in {(self._root / victim.reference).parent for victim in victims}:
             with contextlib.suppress(OSError):  # others are in it

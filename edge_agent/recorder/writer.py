@@ -19,6 +19,7 @@ from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Wanted
 from edge_agent.recorder.keeper import Item, Keeper
 from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.upload.queue import UploadQueue
 
 _log = logging.getLogger(__name__)
 
@@ -45,13 +46,20 @@ class Writer:
         settings: of the recorder.
         books: of a lane.
         clock: time.
+        uploads: where images wait for their upload; None: there is none.
     """
 
-    def __init__(self, settings: RecorderSettings, books: Callable[[str], RecorderBooks], clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        books: Callable[[str], RecorderBooks],
+        clock: Clock,
+        uploads: Optional[UploadQueue] = None,
+    ) -> None:
         self.settings = settings
         self._books = books
         self._clock = clock
-        self._keeper = Keeper(settings, books, clock)
+        self._keeper = Keeper(settings, books, clock, uploads)
         self._changed = threading.Condition()
         self._items: Deque[Item] = deque()
         self._reserved = 0

@@ -61,7 +61,8 @@ def _actions(policy: Dict[str, Any]) -> List[str]:
 
 @pytest.mark.parametrize("role", list(ROLES))
 def test_policies_follow_the_grammar_and_name_actions_that_exist(role: str) -> None:
-    policy = ROLES[role](Scope(region="eu-central-1", account="123456789012", bucket="parts", prefix="a/b"))
+    scope = Scope(region="eu-central-1", account="123456789012", bucket="parts", prefix="a/b", upload_bucket="images")
+    policy = ROLES[role](scope)
     jsonschema.validate(policy, GRAMMAR)
     session = botocore.session.Session()
     for action in _actions(policy):
@@ -107,6 +108,14 @@ def test_the_command_prints_them(command: Callable[..., Done]) -> None:
         ["arn:aws-cn:s3:::parts/x/com.edgeagent.*"],
         ["arn:aws-cn:s3:::parts"],
     ]
+    command_line = ("deploy", "iam", "--role", "device", "--upload-bucket", "recorded")
+    assert json.loads(command(*command_line).out)["Statement"][-1] == {
+        "Effect": "Allow",
+        "Action": ["s3:PutObject"],
+        "Resource": ["arn:aws:s3:::recorded/edge-agent/*"],
+    }
+    whole = json.loads(command(*command_line, "--upload-prefix", "").out)["Statement"][-1]
+    assert whole["Resource"] == ["arn:aws:s3:::recorded/*"]
     narrow = command("deploy", "iam", "--role", "deployer", "--thing-group", "press", "--thing", "press-4").out
     assert "thinggroup/press" in narrow
     assert "thing/press-4" in narrow

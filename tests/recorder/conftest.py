@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
@@ -51,6 +52,27 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     while not condition():
         assert time.monotonic() < deadline, "did not happen"
         time.sleep(0.01)
+
+
+class Impatient(SystemClock):
+    """A clock on which an uploader waits at most 20 ms; it tells for how long it would have.
+
+    Attributes:
+        waits: seconds.
+        wall: what it shows, nanoseconds since 1970; None: the machine's time.
+    """
+
+    def __init__(self) -> None:
+        self.waits: List[float] = []
+        self.wall: Optional[int] = None
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        if seconds:
+            self.waits.append(seconds)
+        return event.wait(min(seconds, 0.02))
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() if self.wall is None else self.wall
 
 
 class Rig:

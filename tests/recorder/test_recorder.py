@@ -125,7 +125,8 @@ def test_what_was_asked_for_comes_first_and_bears_a_persons_label(rig: Rig) -> N
 
 def test_without_a_directory_nothing_is_recorded(rig: Rig) -> None:
     rig.give(1)
-    assert rig.recorder.status() == {"state": "off", "lanes": {}}
+    upload = {"state": "off", "failed": 0, "bytes": 0, "lanes": {}}
+    assert rig.recorder.status() == {"state": "off", "upload": upload, "lanes": {}}
     with pytest.raises(ConfigError, match=r"recorder: is not configured"):
         rig.recorder.ask("a", 1, None)
     rig.start(lanes=["b"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, Set
+from typing import Any, Dict, Set, get_args
 
 import numpy as np
 import pytest
@@ -15,16 +15,27 @@ from recorder.conftest import Rig
 from edge_agent.agent import read_settings
 from edge_agent.agent.figures import reading
 from edge_agent.errors import ConfigError
+from edge_agent.packaging.portable import read_portable_recipe
+from edge_agent.recorder.upload.objects import objects_of
+from edge_agent.recorder.upload.uploader import State
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recorder.md").read_text()
+CHECKOUT = Path(__file__).parents[2]
+PAGE = (CHECKOUT / "docs" / "recorder.md").read_text()
 LANES: Dict[str, Any] = {"line-1": {"model": "m", "camera": {"type": "sample"}}}
 
 
 def test_the_configurations_are_taken() -> None:
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
-    assert [sorted(block) for block in blocks] == [["recorder"], ["lanes"]]
-    for block in blocks:
+    assert [sorted(block) for block in blocks] == [["recorder"], ["lanes"], ["recorder"], ["ComponentDependencies"]]
+    for block in blocks[:3]:
         read_settings({"lanes": LANES, **block}, "page", thing="press-7")
+
+
+def test_the_recipe_may_depend_on_the_token_exchange_service(tmp_path: Path) -> None:
+    [addition] = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "TokenExchange" in block]
+    recipe = tmp_path / "inspector.yaml"
+    recipe.write_text((CHECKOUT / "recipe" / "inspector.yaml").read_text() + addition)
+    assert list(read_portable_recipe(recipe)["ComponentDependencies"]) == ["aws.greengrass.TokenExchangeService"]
 
 
 def test_the_line_has_the_documented_keys(rig: Rig) -> None:
@@ -46,6 +57,21 @@ def test_the_causes_are_all() -> None:
 
     assert causes("dropped") == set(reading.RECORDER_DROPPED)
     assert causes("removed") == set(reading.RECORDER_REMOVED)
+    assert causes("lost") == set(reading.UPLOAD_LOST)
+
+
+def test_the_upload_states_are_all() -> None:
+    table = PAGE.split("### When it does not go")[1].split("\n\n")[1]
+    cells = re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE)
+    assert {state for cell in cells for state in re.findall(r"`(\w+)`", cell)} == {"off", *get_args(State)}
+
+
+def test_the_keys_in_the_bucket_are_those() -> None:
+    listed = PAGE.split("### In the bucket")[1].split("```")[1].split()
+    image = listed[0][len("edge-agent/press-7/") :]
+    found = objects_of(Path("/nowhere"), image, {"source-ref": image}, "b", "edge-agent/press-7")
+    # All but the mask, of which there is none.
+    assert [one.key for one in found] == [key for key in listed if not key.endswith(".mask")]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +85,15 @@ def test_the_causes_are_all() -> None:
         ({"bytes": 1}, "`bytes` must be at least 1000000"),
         ({"every": -1}, "`every`, `days` and `free_bytes` must be 0 or more"),
         ({"format": "bmp"}, "recorder.format"),
+        ({"upload": {"bucket": "parts"}}, "`upload` needs a `path`"),
+        ({"path": "/x", "upload": {"bucket": "Parts"}}, "`bucket` must be a bucket's name"),
+        ({"path": "/x", "upload": {"bucket": "parts", "prefix": "/a"}}, "`prefix` must be names"),
+        ({"path": "/x", "upload": {"bucket": "parts", "prefix": "a/../b"}}, "`prefix` must not hold . or .."),
+        ({"path": "/x", "upload": {"bucket": "parts", "bytes_per_s": 10}}, "`bytes_per_s` must be 0, or at least"),
+        ({"path": "/x", "upload": {"bucket": "parts", "timeout_s": 0}}, "`timeout_s` must be 1 to 300"),
+        ({"path": "/x", "upload": {"bucket": "parts", "secret": "x"}}, "recorder.upload.secret: is not a known key"),
+        ({"upload": {"rules": {"x": {"verdict": "good"}}}}, "recorder.upload.rules.x.verdict"),
+        ({"upload": {"rules": {"x y": {}}}}, "recorder.upload.rules.x y: is no rule name"),
     ],
 )
 def test_what_cannot_be_is_refused(recorder: Dict[str, Any], reason: str) -> None:

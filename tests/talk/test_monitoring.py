@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.plant import MODEL, THING, Plant, until
+from support.s3_loopback import S3, serve_s3
 
 from edge_agent.agent import read_settings, talk_settings
 from edge_agent.agent.figures.catalogue import CATALOGUE
@@ -25,6 +26,7 @@ from edge_agent.figures import Definition, Figure, HistogramReading
 from edge_agent.greengrass.ipc import IpcClient
 
 PREFIX = "edge_agent_inspector_"
+AWS = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
 @pytest.fixture(params=["classic"])
@@ -92,9 +94,34 @@ def _balanced(samples: Dict[Any, float], lane: str) -> bool:
     )
 
 
-def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(plant: Plant, monitor: Monitor) -> None:
+def test_an_upload_that_somebody_has_to_mend_is_told(
+    plant: Plant, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = {"path": str(plant.root / "recorded"), "every": 1, "free_bytes": 0, "upload": {"bucket": "other"}}
+    plant.configure(plant.configuration({"a": plant.lane("a")}, http=monitor.settings, recorder=recorder))
+    with serve_s3(S3("parts")) as address:
+        for name, value in {**AWS, "AWS_ENDPOINT_URL_S3": address}.items():
+            monkeypatch.setenv(name, value)
+        inspector = plant.start()
+        until(monitor.serves)
+        plant.give("a")
+        until(lambda: "recorder: upload: s3://other: The specified bucket" in monitor.get("/ready")[1])
+        assert monitor.get("/ready")[0] == 503
+        assert monitor.get("/health")[0] == 200
+        assert inspector.report()["recorder"]["state"] == "working"
+        # Its key has the thing's name in it.
+        assert inspector.settings.recorder.upload.prefix == f"edge-agent/{THING}"
+
+
+def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(
+    plant: Plant, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = {"to": {"type": "jsonl", "path": str(plant.root / "parts.jsonl")}}
-    recorder = {"path": str(plant.root / "recorded"), "every": 2, "free_bytes": 0, "queue": 100}
+    # Nobody is there: what is recorded waits for its upload.
+    for name, value in {**AWS, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    upload = {"bucket": "parts"}
+    recorder = {"path": str(plant.root / "recorded"), "every": 2, "free_bytes": 0, "queue": 100, "upload": upload}
     lanes = {"a": plant.lane("a"), "b": plant.lane("b", trigger={"type": "message", "source": "http"})}
     plant.configure(plant.configuration(lanes, http=monitor.settings, outputs={"record": record}, recorder=recorder))
     inspector = plant.start()
@@ -128,6 +155,7 @@ def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(pla
     assert monitor.of("triggers_taken_total", lane="b") == 1
     until(lambda: monitor.of("recorder_kept", lane="a") == monitor.of("recorder_recorded_total", lane="a") == 15)
     assert monitor.of("recorder_state", state="working") == 1
+    until(lambda: monitor.of("recorder_upload_wanted_total") == monitor.of("recorder_upload_waiting", lane="a") == 15)
     assert monitor.of("info", thing=THING) == 1
     # What no sample is there of without a cause: a camera's transport, commands and messages of which none came.
     seen = {name for name, _ in samples}

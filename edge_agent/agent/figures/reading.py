@@ -10,6 +10,7 @@ from edge_agent.figures import Definition, Figure
 from edge_agent.lane import LaneState, Observed
 from edge_agent.lane.watch import CameraState
 from edge_agent.outputs.runner import State as OutputState
+from edge_agent.recorder.upload.uploader import State as UploadState
 from edge_agent.recorder.writer import State as RecorderState
 
 #: Causes that are there from the start, at 0, so that a rate sees the first one, too. docs/architecture.md has them.
@@ -25,12 +26,14 @@ OUTPUT_UNDECIDED = ("late", "lost", "missed_trigger")
 #: docs/recorder.md
 RECORDER_DROPPED = ("full", "no_room", "disk_full", "disk_failed", "stopped", "internal")
 RECORDER_REMOVED = ("bytes", "age", "disk", "left")
+UPLOAD_LOST = ("removed", "damaged", "left")
 #: docs/operations.md
 DELIVERY_STATES = ("off", "pending", "confirmed", "unconfirmed")
 
 _LANE_STATES: Tuple[str, ...] = get_args(LaneState)
 _CAMERA_STATES: Tuple[str, ...] = get_args(CameraState)
 _RECORDER_STATES: Tuple[str, ...] = ("off", *get_args(RecorderState))
+_UPLOAD_STATES: Tuple[str, ...] = ("off", *get_args(UploadState))
 _OUTPUT_STATES: Tuple[str, ...] = get_args(OutputState)
 
 
@@ -151,6 +154,26 @@ def _recorder(recorder: Mapping[str, Any]) -> Iterator[Figure]:
     if recorder.get("free_bytes") is not None:
         yield _single(c.RECORDER_BYTES, recorder["bytes"])
         yield _single(c.RECORDER_FREE, recorder["free_bytes"])
+    yield from _upload(recorder["upload"])
+
+
+def _upload(upload: Mapping[str, Any]) -> Iterator[Figure]:
+    state = Figure(c.UPLOAD_STATE)
+    for name in _UPLOAD_STATES:
+        state.add(float(upload["state"] == name), name)
+    yield state
+    lanes = upload["lanes"]
+    plain = (
+        (c.UPLOAD_FOUND, "found"),
+        (c.UPLOAD_WANTED, "wanted"),
+        (c.UPLOAD_UPLOADED, "uploaded"),
+        (c.UPLOAD_WAITING, "waiting"),
+    )
+    for definition, key in plain:
+        yield _by_name(definition, lanes, key)
+    yield _by_cause(c.UPLOAD_LOST, lanes, "lost", UPLOAD_LOST)
+    yield _single(c.UPLOAD_FAILED, upload["failed"])
+    yield _single(c.UPLOAD_BYTES, upload["bytes"])
 
 
 def _talk(report: Mapping[str, Any]) -> Iterator[Figure]:

@@ -56,7 +56,7 @@ class Status:
             "lanes": self._lanes(report),
             "spool": report.get("spool", {}),
             "outputs": _outputs(report.get("outputs", {})),
-            "recorder": {key: report["recorder"][key] for key in ("state", "trouble") if key in report["recorder"]},
+            "recorder": {**_state(report["recorder"]), "upload": _state(report["recorder"]["upload"])},
         }
         document.update({name: part() for name, part in self._parts.items()})
         return document
@@ -147,6 +147,10 @@ def _outputs(report: Mapping[str, Any]) -> Dict[str, Any]:
         name: {"state": output["state"], "dropped": output["counts"]["dropped"], "failed": output["counts"]["failed"]}
         for name, output in report.items()
     }
+
+
+def _state(report: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: report[key] for key in ("state", "trouble") if key in report}
 
 
 def _versions() -> Dict[str, str]:
