@@ -47,7 +47,7 @@ def settings(path: Path, **more: Any) -> RecorderSettings:
     return convert(values, RecorderSettings, "test", "recorder")
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen"
