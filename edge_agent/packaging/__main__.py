@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.packaging.build import COMPONENTS, build, machines_and_pythons
+from edge_agent.packaging.build import COMPONENTS, FURTHER_EXTRAS, build, machines_and_pythons, with_extras
 from edge_agent.packaging.wheels import MACHINES, PYTHONS
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -27,6 +27,15 @@ def main() -> int:
     parser.add_argument(
         "--arch", nargs="+", default=[platform.machine()], choices=list(MACHINES), help="machines to carry them for"
     )
+    parser.add_argument(
+        "--with",
+        nargs="+",
+        default=[],
+        choices=FURTHER_EXTRAS,
+        metavar="EXTRA",
+        dest="extras",
+        help=f"of the inspector, such as aws for uploads to S3: {', '.join(FURTHER_EXTRAS)}",
+    )
     parser.add_argument("--out", type=Path, default=_SOURCE / "build" / "greengrass", help="default: build/greengrass")
     parser.add_argument("--bucket", default="", help="S3 bucket that the recipes name, for cloud deployments")
     parser.add_argument("--prefix", default="", help="path in the bucket")
@@ -41,7 +50,7 @@ def main() -> int:
         "--gdk", action="store_true", help="recipes are named as the Greengrass Development Kit wants it"
     )
     options = parser.parse_args()
-    components = [component for component in COMPONENTS if component.file in options.component]
+    components = [with_extras(one, options.extras) for one in COMPONENTS if one.file in options.component]
     if options.gdk and len(components) != 1:
         parser.error("--gdk goes with one --component: a project of the kit has one")
     targets = machines_and_pythons(options.python, options.arch)

@@ -20,6 +20,9 @@ from edge_agent.packaging.portable import read_portable_recipe
 from edge_agent.packaging.recipe import PLACEHOLDER, artifacts, to_json, with_bucket
 from edge_agent.packaging.wheels import MACHINES, Target, Wheel, build_project, download_dependencies, download_pip
 
+#: Of the inspector, for parts of a line that not every line has.
+FURTHER_EXTRAS = ("aws", "genicam", "gpio", "mqtt", "opcua", "v4l2", "video")
+
 INSTALLER = Path(__file__).with_name("install.py")
 
 
@@ -35,6 +38,11 @@ COMPONENTS = (
     Component("com.edgeagent.Inspector", "inspector", ("metrics",)),
     Component("com.edgeagent.ModelServer", "model-server", ("server", "metrics", "signing")),
 )
+
+
+def with_extras(component: Component, extras: Sequence[str]) -> Component:
+    """The same; if it is the inspector, with these extras, too."""
+    return component._replace(extras=(*component.extras, *extras)) if component == COMPONENTS[0] else component
 
 
 def build(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Dict, Iterator, List, Optional, Set
 
 from edge_agent.recorder.choice import Wanted
 from edge_agent.recorder.manifest import Entry, Manifest, manifest_line, manifest_of
@@ -66,7 +66,7 @@ def _found_in(root: Path, directory: Path, listed: Dict[str, Dict[str, Entry]]) 
         # A power cut leaves empty files.
         if not size or not ours.get(sidecar) or ours.get(mask) == 0:
             continue
-        entry = listed.get(lane, {}).pop(reference, None) or _adopt(root, lane, reference)
+        entry = listed.get(lane, {}).pop(reference, None) or _adopt(root, directory / sidecar, lane, reference)
         if entry is not None:
             whole.update((name, sidecar, mask))
             together = size + ours[sidecar] + ours.get(mask, 0)
@@ -76,35 +76,15 @@ def _found_in(root: Path, directory: Path, listed: Dict[str, Dict[str, Entry]]) 
             (directory / name).unlink()
 
 
-def _adopt(root: Path, lane: str, reference: str) -> Optional[Entry]:
+def _adopt(root: Path, sidecar: Path, lane: str, reference: str) -> Optional[Entry]:
     """List an image that was written and is not listed; None where its sidecar is torn."""
-    made = line_of_sidecar(root, reference)
-    if made is None:
-        return None
-    manifest_of(root, lane).append(made.line)
-    return Entry(reference, made.is_anomalous)
-
-
-class Made(NamedTuple):
-    """A line of a manifest, and whether it says that there is an anomaly."""
-
-    line: bytes
-    is_anomalous: bool
-
-
-def line_of_sidecar(root: Path, reference: str) -> Optional[Made]:
-    """An image's line of the manifest, made anew; None where its sidecar is torn.
-
-    Raises:
-        OSError: the sidecar cannot be read.
-    """
-    with (root / beside(reference, ".json")).open("rb") as file:
-        content = file.read(_MAX_SIDECAR)
-    mask = beside(reference, ".mask")
     try:
-        inspection = json.loads(content)
+        with sidecar.open("rb") as file:
+            inspection = json.loads(file.read(_MAX_SIDECAR))
+        mask = beside(reference, ".mask")
         has_mask = (root / mask).exists()
         line = manifest_line(reference, inspection, Wanted("found"), mask if has_mask else "")
-        return Made(line, bool(inspection["is_anomalous"]))
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
+    manifest_of(root, lane).append(line)
+    return Entry(reference, bool(inspection["is_anomalous"]))

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, Dict
 
@@ -16,7 +17,7 @@ import pytest
 
 from edge_agent import __version__
 from edge_agent.errors import RecipeError
-from edge_agent.packaging.build import COMPONENTS, write_bundle
+from edge_agent.packaging.build import COMPONENTS, FURTHER_EXTRAS, with_extras, write_bundle
 from edge_agent.packaging.wheels import Target, Wheel, download_dependencies, platforms, read_wheel
 
 pytestmark = pytest.mark.timeout(900)
@@ -71,6 +72,13 @@ def test_each_component_carries_what_it_needs(built: Path, pythons: Dict[str, st
         assert not {"onnxruntime", "opencv_python_headless"} & names
         names = {wheel["file"].split("-")[0] for wheel in server["pythons"][python]}
         assert {"edge_agent", "onnxruntime", "opencv_python_headless"} <= names
+
+
+def test_the_inspector_may_carry_more() -> None:
+    inspector, server = (with_extras(component, ["aws", "mqtt"]) for component in COMPONENTS)
+    assert inspector.extras == ("metrics", "aws", "mqtt")
+    assert server == COMPONENTS[1]
+    assert set(FURTHER_EXTRAS) < set(metadata("edge-agent").get_all("Provides-Extra") or ())
 
 
 def test_machine_that_was_not_asked_for_carries_no_dependencies(built: Path) -> None:

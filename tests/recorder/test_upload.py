@@ -432,22 +432,32 @@ def test_a_connection_that_breaks_costs_an_attempt_alone(rig: Rig, s3: S3) -> No
     assert numbers(s3) == [1]
 
 
-def test_a_line_that_a_power_cut_tore_is_made_anew(rig: Rig, s3: S3) -> None:
+def test_a_line_that_a_power_cut_tore_is_that_of_the_manifest(rig: Rig, s3: S3) -> None:
     s3.refusal = (503, "SlowDown", "Please reduce your request rate.")
     rig.start(upload=UPLOAD)
     for number in (1, 2, 3):
         rig.give(number, anomalous=True, mask=_mask())
     rig.settled()
+    rig.give(4)
+    rig.settled()
     rig.stop()
     files = sorted((rig.path / "upload").glob("*.line"))
     files[0].write_bytes(b"")
     files[1].write_bytes(files[1].read_bytes()[:50])
+    files[3].write_bytes(b"{}")
     s3.refusal = None
     again = Rig(rig.path, Impatient())
+
+    def forget(key: str) -> None:
+        if key.endswith("_3.json"):
+            (rig.path / "a.manifest").write_text("")
+
+    s3.on_put = forget
     again.start(upload=UPLOAD)
-    assert sent(again)["uploaded"] == 3
+    counts = sent(again)
+    assert (counts["uploaded"], counts["lost"]) == (3, {"damaged": 1})
     lines = [json.loads(s3.buckets["parts"][key]) for key in s3.put if key.endswith(".manifest")]
-    assert [line["recorded-for"] for line in lines] == ["found", "found", "rule everything"]
+    assert [line["recorded-for"] for line in lines] == ["rule everything"] * 3
     assert all(line["anomaly-mask-ref"].startswith("s3://parts/press-7/") for line in lines)
     again.stop()
 

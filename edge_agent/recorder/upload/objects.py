@@ -7,12 +7,13 @@ The line's references are places in S3. It goes last: what a line in the bucket 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
-from edge_agent.recorder.found import line_of_sidecar
 from edge_agent.recorder.names import beside
+from edge_agent.recorder.upload.queue import Waiting
 
 _TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".mask": "image/png", ".json": "application/json"}
 
@@ -39,17 +40,25 @@ def objects_of(root: Path, reference: str, line: Dict[str, Any], bucket: str, pr
     yield Object(base + beside(reference, ".manifest"), content, "application/json")
 
 
-def read_line(root: Path, file: Path, reference: str) -> Optional[Dict[str, Any]]:
-    """An image's line out of its file in the queue, or, where a power cut tore that, made anew; None: neither is to be had.
+def read_line(root: Path, waiting: Waiting) -> Optional[Dict[str, Any]]:
+    """An image's line out of its file in the queue, or, where a power cut tore that, out of the lane's manifest; None: it is
+    in neither.
 
     Raises:
-        OSError: the file cannot be read, or is gone (FileNotFoundError).
+        OSError: what is there cannot be read; the file in the queue is gone (FileNotFoundError).
     """
+    line = _decoded(waiting.file.read_bytes(), waiting.reference)
+    if line is None:
+        with contextlib.suppress(FileNotFoundError), (root / f"{waiting.lane}.manifest").open("rb") as manifest:
+            lines = (_decoded(text, waiting.reference) for text in manifest if waiting.reference.encode() in text)
+            line = next((found for found in lines if found is not None), None)
+    return line
+
+
+def _decoded(text: bytes, reference: str) -> Optional[Dict[str, Any]]:
+    """A line, if it is that of the image."""
     try:
-        line = json.loads(file.read_bytes())
+        line = json.loads(text)
     except (ValueError, RecursionError):
-        line = None
-    if isinstance(line, dict) and line.get("source-ref") == reference:
-        return line
-    made = line_of_sidecar(root, reference)
-    return None if made is None else dict(json.loads(made.line))
+        return None
+    return line if isinstance(line, dict) and line.get("source-ref") == reference else None

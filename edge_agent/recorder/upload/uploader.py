@@ -131,7 +131,7 @@ class Uploader:
     def _upload(self, waiting: Waiting) -> bool:
         """Send the objects of one image, or count why that cannot be; whether S3 has them all."""
         try:
-            line = read_line(self._root, waiting.file, waiting.reference)
+            line = read_line(self._root, waiting)
             if line is not None:
                 settings = self._settings
                 for one in objects_of(self._root, waiting.reference, line, settings.bucket, settings.prefix):
