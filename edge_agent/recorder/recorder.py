@@ -140,7 +140,7 @@ class Recorder:
             now.close(timeout)
         waiting = self._upload_books.waiting()
         if waiting:
-            _log.warning("recorder: %d images wait on disk for their upload by the next run", waiting)
+            _log.warning("recorder: wait on disk for their upload by the next run: %d images", waiting)
 
 
 class _Now:

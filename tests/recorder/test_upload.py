@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -20,6 +21,9 @@ from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
 from support.s3_loopback import S3, TokenExchange, serve_s3, serve_token_exchange
 
 from edge_agent.recorder.upload import uploader
+from edge_agent.recorder.upload.books import UploadBooks
+from edge_agent.recorder.upload.queue import UploadQueue
+from edge_agent.recorder.upload.settings import UploadSettings
 from edge_agent.training.ground_truth import read_ground_truth
 from edge_agent.training.locations import Locations
 
@@ -186,7 +190,7 @@ def test_what_waits_is_on_disk_for_the_next_run(rig: Rig, s3: S3, caplog: pytest
         rig.give(number)
     rig.settled()
     rig.stop()
-    assert "3 images wait on disk for their upload by the next run" in caplog.text
+    assert "recorder: wait on disk for their upload by the next run: 3 images" in caplog.text
     assert numbers(s3) == []
     s3.refusal = None
     again = Rig(rig.path, Impatient())
@@ -460,6 +464,25 @@ def test_a_line_that_a_power_cut_tore_is_that_of_the_manifest(rig: Rig, s3: S3) 
     assert [line["recorded-for"] for line in lines] == ["rule everything"] * 3
     assert all(line["anomaly-mask-ref"].startswith("s3://parts/press-7/") for line in lines)
     again.stop()
+
+
+def test_memory_is_held_for_a_few_however_many_wait(tmp_path: Path) -> None:
+    queue = UploadQueue(tmp_path, UploadSettings(), UploadBooks())
+    (tmp_path / "upload").mkdir()
+    for number in range(5000, 0, -1):
+        (tmp_path / "upload" / f"20261121T140530.{number:06d}Z_a_{number}.jpg.line").touch()
+    tracemalloc.start()
+    try:
+        queue.open()
+        first = queue.first(10)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [waiting.reference for waiting in first] == [
+        f"20261121/14/20261121T140530.{number:06d}Z_a_{number}.jpg" for number in range(1, 11)
+    ]
+    # The names alone have 500 kB.
+    assert peak < 100_000
 
 
 def test_the_rate_is_kept_on_average(rig: Rig, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,8 @@ class UploadQueue:
         """Put right what a kill left, and count what waits. The images were looked through before."""
         self._directory.mkdir(mode=0o750, exist_ok=True)
         self._mend()
-        for lane, count in Counter(waiting.lane for waiting in self._all()).items():
+        lanes = Counter(self._waiting(name).lane for name in self._names())
+        for lane, count in lanes.items():
             self._books.find(lane, count)
         self._is_open = True
         self.news.set()
@@ -76,6 +77,7 @@ class UploadQueue:
 
     def draft(self, line: bytes) -> None:
         """An image is about to get its name; this is its line."""
+        self._directory.mkdir(mode=0o750, exist_ok=True)  # a person may have taken it away
         (self._directory / _DRAFT).write_bytes(line)
 
     def commit(self, reference: str, lane: str) -> None:
@@ -102,7 +104,8 @@ class UploadQueue:
 
     def first(self, count: int) -> List[Waiting]:
         """Those that wait, by the time of capture, the oldest first; memory is held for so many only."""
-        return heapq.nsmallest(count, self._all()) if self._is_open else []
+        names = heapq.nsmallest(count, self._names()) if self._is_open else []
+        return [self._waiting(name) for name in names]
 
     def uploaded(self, waiting: Waiting) -> None:
         """It is in S3."""
@@ -135,14 +138,18 @@ class UploadQueue:
     def _file(self, reference: str) -> Path:
         return self._directory / (reference.rpartition("/")[2] + _SUFFIX)
 
-    def _all(self) -> Iterator[Waiting]:
+    def _names(self) -> Iterator[str]:
+        """Of images that wait, in any order."""
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 name = entry.name[: -len(_SUFFIX)]
-                match = NAME.fullmatch(name) if entry.name.endswith(_SUFFIX) else None
-                if match is not None:
-                    reference = f"{name[:8]}/{name[9:11]}/{name}"
-                    yield Waiting(Path(entry.path), match.group("lane"), reference)
+                if entry.name.endswith(_SUFFIX) and NAME.fullmatch(name):
+                    yield name
+
+    def _waiting(self, name: str) -> Waiting:
+        match = NAME.fullmatch(name)
+        assert match is not None  # noqa: S101 - `_names` gives no other
+        return Waiting(self._file(name), match.group("lane"), f"{name[:8]}/{name[9:11]}/{name}")
 
     def _mend(self) -> None:
         """A draft that a kill left waits if its image got so far as to have its name."""
