@@ -99,7 +99,8 @@ def test_an_upload_that_somebody_has_to_mend_is_told(
 ) -> None:
     recorder = {"path": str(plant.root / "recorded"), "every": 1, "free_bytes": 0, "upload": {"bucket": "other"}}
     plant.configure(plant.configuration({"a": plant.lane("a")}, http=monitor.settings, recorder=recorder))
-    with serve_s3(S3("parts")) as address:
+    s3 = S3("parts")
+    with serve_s3(s3) as address:
         for name, value in {**AWS, "AWS_ENDPOINT_URL_S3": address}.items():
             monkeypatch.setenv(name, value)
         inspector = plant.start()
@@ -109,8 +110,14 @@ def test_an_upload_that_somebody_has_to_mend_is_told(
         assert monitor.get("/ready")[0] == 503
         assert monitor.get("/health")[0] == 200
         assert inspector.report()["recorder"]["state"] == "working"
-        # Its key has the thing's name in it.
-        assert inspector.settings.recorder.upload.prefix == f"edge-agent/{THING}"
+        until(lambda: any(message["recorder"]["upload"]["state"] == "trouble" for message in plant.messages("health")))
+        plant.configure({"recorder": {"upload": {"bucket": "parts"}}})
+        until(lambda: inspector.settings.recorder.upload.bucket == "parts")
+        until(lambda: len(s3.put) == 3)
+        until(lambda: monitor.get("/ready")[0] == 200)
+        assert all(key.startswith(f"edge-agent/{THING}/") for key in s3.put)
+        assert monitor.of("recorder_upload_uploaded_total", lane="a") == 1
+        assert monitor.of("recorder_upload_lost_total", lane="a", cause="left") == 1
 
 
 def test_every_figure_is_exported_and_the_books_are_balanced_at_each_reading(
