@@ -14,6 +14,9 @@ _DAY_NS = 86_400 * 1_000_000_000
 # Taken away more than has to be, so that a manifest is not written anew with each image.
 _SLACK = 50
 
+# Of those that wait for their upload, at most so many are passed over: taking one away from behind them costs time.
+_PASSED_OVER = 1000
+
 
 class Retention:
     """What is kept, the oldest first. It decides; the store does. Used by one thread at a time.
@@ -96,9 +99,13 @@ class Retention:
 
     def _in_order(self, queue: Deque[Kept]) -> Iterator[Kept]:
         later: List[Kept] = []
-        for kept in queue:
-            if self._waits is not None and self._waits(kept):
-                later.append(kept)
-            else:
+        rest = iter(queue)
+        for kept in rest:
+            if self._waits is None or not self._waits(kept):
                 yield kept
+                continue
+            later.append(kept)
+            if len(later) == _PASSED_OVER:
+                break
         yield from later
+        yield from rest

@@ -20,6 +20,9 @@ import pytest
 from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
 from support.s3_loopback import S3, TokenExchange, serve_s3, serve_token_exchange
 
+from edge_agent.recorder import RecorderSettings
+from edge_agent.recorder.names import Kept
+from edge_agent.recorder.retention import Retention
 from edge_agent.recorder.upload import uploader
 from edge_agent.recorder.upload.books import UploadBooks
 from edge_agent.recorder.upload.queue import UploadQueue
@@ -125,17 +128,23 @@ def test_an_image_its_mask_its_sidecar_and_last_its_line(rig: Rig, s3: S3) -> No
 
 
 def test_the_lines_in_the_bucket_are_a_manifest_to_train_with(rig: Rig, s3: S3, tmp_path: Path) -> None:
-    rig.start(upload=UPLOAD)
+    s3.buckets["my-recorded-parts"] = {}
+    rig.start(upload={"bucket": "my-recorded-parts", "prefix": "edge-agent/press-7"})
     for number in range(1, 5):
         rig.give(number, anomalous=number == 3, mask=_mask())
     sent(rig)
-    manifest = tmp_path / "elsewhere" / "parts.manifest"
-    manifest.parent.mkdir()
-    manifest.write_bytes(b"".join(s3.buckets["parts"][key] for key in s3.put if key.endswith(".manifest")))
+    # The first two of the three commands that the page has for this; the third one is training's.
+    page = (Path(__file__).parents[2] / "docs" / "recorder.md").read_text()
+    fetch, join, train = page.split("together are a manifest")[1].split("```")[1].strip().splitlines()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["/bin/sh", "-ec", f"{fetch}\n{join}"], cwd=str(tmp_path), env=environment, check=True)
+    assert train.startswith("edge-agent train --manifest parts.manifest ")
+    manifest = tmp_path / "parts.manifest"
     truth = read_ground_truth(manifest, Locations(manifest.parent, cache=tmp_path / "cache"))
-    assert [example.is_anomalous for example in truth.examples] == [False, False, True, False]
+    assert sorted(example.image.name[-5] for example in truth.examples) == ["1", "2", "3", "4"]
     assert all(example.image.is_file() for example in truth.examples)
-    assert [example.mask is not None for example in truth.examples] == [False, False, True, False]
+    for example in truth.examples:
+        assert example.is_anomalous == (example.mask is not None) == (example.image.name[-5] == "3")
 
 
 def test_rules_and_what_a_person_asked_for(rig: Rig, s3: S3) -> None:
@@ -379,6 +388,16 @@ def test_of_those_that_may_go_the_uploaded_ones_go_first(rig: Rig, s3: S3, monke
     s3.refusal = None
     sent(rig)
     assert numbers(s3) == [2, 3]
+
+
+def test_not_too_many_that_wait_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.recorder.retention._PASSED_OVER", 3)
+    waiting = {1, 3, 5, 7}
+    retention = Retention(RecorderSettings(free_bytes=8000), lambda kept: kept.captured_at_ns in waiting)
+    for number in range(1, 9):
+        retention.add(Kept(number, "a", str(number), 1000, is_anomalous=False))
+    victims = retention.for_free(0, is_anomalous=False)
+    assert [kept.captured_at_ns for kept in victims or ()] == [2, 4, 1, 3, 5, 6, 7, 8]
 
 
 def test_an_image_that_goes_while_it_is_uploaded_is_counted_once(rig: Rig, s3: S3) -> None:

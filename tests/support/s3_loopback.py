@@ -10,7 +10,7 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Refusal = Tuple[int, str, str]
 
@@ -67,6 +67,10 @@ class _S3Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         bucket, key = self._place()
         refusal = self.s3.refuses(self.headers, bucket)
+        query = parse_qs(urlsplit(self.path).query)
+        if "list-type" in query and not refusal:
+            self._list(bucket, query.get("prefix", [""])[0])
+            return
         body = None if refusal else self.s3.buckets[bucket].get(key)
         if refusal or body is None:
             self._refuse(refusal or (404, "NoSuchKey", "The specified key does not exist."))
@@ -74,6 +78,17 @@ class _S3Handler(BaseHTTPRequestHandler):
             self._answer(304, b"", ETag=_tag(body))
         else:
             self._answer(200, body, ETag=_tag(body))
+
+    def _list(self, bucket: str, prefix: str) -> None:
+        """ListObjectsV2, of at most a page."""
+        found = {key: body for key, body in self.s3.buckets[bucket].items() if key.startswith(prefix)}
+        entries = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-11-21T14:05:30.000Z</LastModified>"
+            f"<ETag>{_tag(body)}</ETag><Size>{len(body)}</Size></Contents>"
+            for key, body in sorted(found.items())
+        )
+        text = f"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>"
+        self._answer(200, text.encode())
 
     def _place(self) -> Tuple[str, str]:
         bucket, _, key = unquote(urlsplit(self.path).path)[1:].partition("/")
