@@ -209,6 +209,31 @@ def test_what_waits_is_on_disk_for_the_next_run(rig: Rig, s3: S3, caplog: pytest
     again.stop()
 
 
+def test_a_draft_that_a_kill_left_waits_if_its_image_is_there(rig: Rig, s3: S3) -> None:
+    s3.refusal = (503, "SlowDown", "Please reduce your request rate.")
+    rig.start(upload=UPLOAD)
+    for number in (1, 2):
+        rig.give(number)
+    rig.settled()
+    rig.stop()
+    s3.refusal = None
+    waiting = sorted((rig.path / "upload").glob("*.line"))
+    # The second image got its name, and the kill came before its place in the queue did; of a third one there is nothing yet.
+    for text, expected in (
+        (waiting[1].read_bytes(), [1, 2]),
+        (waiting[1].read_bytes().replace(b"_2.", b"_3."), [1, 2]),
+    ):
+        for file in (rig.path / "upload").glob("*_2.png.line"):
+            file.unlink()
+        (rig.path / "upload" / ".draft").write_bytes(text)
+        again = Rig(rig.path, Impatient())
+        again.start(upload=UPLOAD)
+        sent(again)
+        again.stop()
+        assert numbers(s3) == expected
+        assert list((rig.path / "upload").iterdir()) == []
+
+
 #: Where the process is killed: while an object with this ending is on its way, there already or not; "": at any moment.
 KILLS = [(".png", False), (".manifest", False), (".manifest", True), ("", False), ("", False)]
 
