@@ -369,9 +369,22 @@ def test_a_token_exchange_service_that_fails_is_waited_for(
         rig.give(1)
         until(lambda: upload_of(rig)["failed"] >= 2)
         assert upload_of(rig)["trouble"].startswith("AWS credentials: were not given")
-        exchange.refusal = None
+        exchange.refusal, exchange.answer = None, b'{"Code": "Success"}'
+        until(lambda: upload_of(rig)["state"] == "trouble")
+        assert upload_of(rig)["trouble"].startswith("s3://parts: boto3 cannot be set up (KeyError: ")
+        exchange.answer = None
         assert sent(rig)["uploaded"] == 1
-    assert numbers(s3) == [1]
+        # Again while it has credentials that it wants to refresh.
+        exchange.lifetime_s = 300.0
+        rig.recorder._now.uploader._bucket.close()  # type: ignore[union-attr]
+        rig.give(2)
+        sent(rig)
+        exchange.answer = b'{"Code": "Success"}'
+        rig.give(3)
+        until(lambda: upload_of(rig)["state"] == "trouble")
+        exchange.answer = None
+        assert sent(rig)["uploaded"] == 3
+    assert numbers(s3) == [1, 2, 3]
 
 
 def test_an_image_that_goes_before_it_was_uploaded_is_counted(rig: Rig, s3: S3) -> None:

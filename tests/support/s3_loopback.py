@@ -134,6 +134,7 @@ class TokenExchange:
         lifetime_s: of what is handed out from now on.
         given: session tokens, in their order.
         refusal: status that every request is answered with; None: none.
+        answer: body of the answers that follow; None: credentials.
     """
 
     def __init__(self, token: str) -> None:
@@ -141,6 +142,7 @@ class TokenExchange:
         self.lifetime_s = 3600.0
         self.given: List[str] = []
         self.refusal: Optional[int] = None
+        self.answer: Optional[bytes] = None
 
 
 class _TokenHandler(BaseHTTPRequestHandler):
@@ -160,7 +162,7 @@ class _TokenHandler(BaseHTTPRequestHandler):
                 "Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "Token": exchange.given[-1],
             }
-            body = json.dumps(answer).encode()
+            body = exchange.answer or json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -62,7 +62,7 @@ class Bucket:
         except ImportError as error:
             raise MissingExtraError("boto3", "aws") from error
         except Exception as error:
-            translated = _translated(error, f"s3://{self._settings.bucket}", has_client=self._client is not None)
+            translated = _translated(error, f"s3://{self._settings.bucket}")
             if translated is None:
                 raise
             if not isinstance(error, _network_errors()):
@@ -77,7 +77,7 @@ class Bucket:
             client.close()
 
 
-def _translated(error: Exception, place: str, *, has_client: bool) -> Optional[UploadError]:
+def _translated(error: Exception, place: str) -> Optional[UploadError]:
     """What boto3 raised, as an error of ours; None for a fault of ours."""
     from botocore import exceptions as boto
 
@@ -93,9 +93,10 @@ def _translated(error: Exception, place: str, *, has_client: bool) -> Optional[U
         translated = UploadError(place, f"does not answer ({type(error).__name__})")
     elif isinstance(error, boto.BotoCoreError):
         translated = UploadRefusedError(place, _short(error), "Check `recorder.upload` and the AWS_ variables.")
-    elif isinstance(error, (ValueError, KeyError, OSError)) and not has_client:
-        # Of a source of credentials, or of a file of settings, that boto3 cannot use.
-        translated = UploadRefusedError("AWS credentials", f"cannot be had ({_short(error)})", _CREDENTIALS)
+    elif isinstance(error, (ValueError, KeyError, OSError)):
+        # What boto3 lets through of a source of credentials, an address or a file of settings that it cannot use.
+        reason = f"boto3 cannot be set up ({type(error).__name__}: {_short(error)})"
+        translated = UploadRefusedError(place, reason, _CREDENTIALS)
     return translated
 
 
