@@ -82,12 +82,9 @@ class UploadQueue:
 
     def commit(self, reference: str, lane: str) -> None:
         """The image of the draft is there, and waits from now on."""
-        self._books.want(lane)
-        try:
+        with self._lock:  # nobody settles what is not counted yet
             (self._directory / _DRAFT).rename(self._file(reference))
-        except OSError:
-            self._books.lose(lane, "removed")
-            raise
+            self._books.want(lane)
         self.news.set()
 
     def discard(self) -> None:
