@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import numpy as np
 import pytest
 from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
+from support.keys import openssl
 from support.s3_loopback import S3, TokenExchange, serve_s3, serve_token_exchange
 
 from edge_agent.recorder import RecorderSettings
@@ -145,6 +146,27 @@ def test_the_lines_in_the_bucket_are_a_manifest_to_train_with(rig: Rig, s3: S3, 
     assert all(example.image.is_file() for example in truth.examples)
     for example in truth.examples:
         assert example.is_anomalous == (example.mask is not None) == (example.image.name[-5] == "3")
+
+
+def test_over_tls(rig: Rig, environment: Callable[[Dict[str, str]], None], tmp_path: Path) -> None:
+    pem = tmp_path / "s3.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out", f"{pem}.crt", *subject)
+    certificate = Path(f"{pem}.crt")
+    with pem.open("ab") as file:
+        file.write(certificate.read_bytes())
+    s3 = S3("parts")
+    with serve_s3(s3, certificate=pem) as address:
+        environment({**KEYS, "AWS_ENDPOINT_URL_S3": address})
+        rig.start(upload=UPLOAD)
+        rig.give(1)
+        until(lambda: upload_of(rig)["failed"] >= 2)
+        assert upload_of(rig)["trouble"] == "s3://parts: does not answer (SSLError)"
+        environment({"AWS_CA_BUNDLE": str(certificate)})
+        rig.start(upload={**UPLOAD, "timeout_s": 20})
+        assert sent(rig)["uploaded"] == 1
+    for image in rig.files():
+        assert s3.buckets["parts"][f"press-7/{image.relative_to(rig.path)}"] == image.read_bytes()
 
 
 def test_rules_and_what_a_person_asked_for(rig: Rig, s3: S3) -> None:

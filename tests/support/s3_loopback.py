@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import hashlib
+import io
 import json
 import re
+import ssl
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Tuple, Type
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Refusal = Tuple[int, str, str]
@@ -95,18 +100,16 @@ class _S3Handler(BaseHTTPRequestHandler):
         return bucket, key
 
     def _body(self) -> bytes:
-        """What botocore sends in one piece, or in chunks with a checksum behind them."""
-        if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
-            return self.rfile.read(int(self.headers["Content-Length"]))
-        body = b""
-        while True:
-            size = int(self.rfile.readline().split(b";")[0], 16)
-            if not size:
-                break
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
+        """Over TLS botocore sends chunks of chunks: those of HTTP around those of S3, behind which its checksum is."""
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body, _ = _dechunk(self.rfile)
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "aws-chunked":
+            body, trailer = _dechunk(io.BytesIO(body))
+            checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+            assert trailer == f"x-amz-checksum-crc32:{checksum}"
+            assert len(body) == int(self.headers["X-Amz-Decoded-Content-Length"])
         return body
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -173,31 +176,35 @@ class _TokenHandler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve_s3(s3: S3, port: int = 0) -> Iterator[str]:
-    """The address of an endpoint that is there while the context is."""
-    with _served(type("Handler", (_S3Handler,), {"s3": s3}), port) as address:
+def serve_s3(s3: S3, port: int = 0, certificate: Optional[Path] = None) -> Iterator[str]:
+    """The address of an endpoint that is there while the context is; over TLS with a file of certificate and key."""
+    with _served(type("Handler", (_S3Handler,), {"s3": s3}), port, certificate) as address:
         yield address
 
 
 @contextlib.contextmanager
 def serve_token_exchange(exchange: TokenExchange) -> Iterator[str]:
     """What a nucleus puts into AWS_CONTAINER_CREDENTIALS_FULL_URI."""
-    with _served(type("Handler", (_TokenHandler,), {"exchange": exchange}), 0) as address:
+    with _served(type("Handler", (_TokenHandler,), {"exchange": exchange})) as address:
         yield f"{address}/2016-11-01/credentialprovider/"
 
 
 @contextlib.contextmanager
-def _served(handler: Type[BaseHTTPRequestHandler], port: int) -> Iterator[str]:
+def _served(handler: Type[BaseHTTPRequestHandler], port: int = 0, certificate: Optional[Path] = None) -> Iterator[str]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         # A connection that a client keeps open must not keep a test.
         block_on_close = False
 
     with Server(("127.0.0.1", port), handler) as server:
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(str(certificate))
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -205,3 +212,18 @@ def _served(handler: Type[BaseHTTPRequestHandler], port: int) -> Iterator[str]:
 
 def _tag(body: bytes) -> str:
     return f'"{hashlib.md5(body).hexdigest()}"'  # noqa: S324 - what S3 calls an ETag
+
+
+def _dechunk(stream: BinaryIO) -> Tuple[bytes, str]:
+    """What is in the chunks, and the line behind them."""
+    body = b""
+    while True:
+        size = int(stream.readline().split(b";")[0], 16)
+        if not size:
+            break
+        body += stream.read(size)
+        stream.readline()
+    trailer = stream.readline().strip()
+    if trailer:
+        stream.readline()
+    return body, trailer.decode()
