@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any
 
 import numpy as np
 import pytest
 from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
-from support.keys import openssl
-from support.s3_loopback import S3, TokenExchange, serve_s3, serve_token_exchange
+from recorder.uploads import UPLOAD, books, numbers, sent, upload_of
+from support.s3_loopback import S3
 
 from edge_agent.recorder import RecorderSettings
 from edge_agent.recorder.names import Kept
 from edge_agent.recorder.retention import Retention
-from edge_agent.recorder.upload import uploader
 from edge_agent.recorder.upload.books import UploadBooks
 from edge_agent.recorder.upload.queue import UploadQueue
 from edge_agent.recorder.upload.settings import UploadSettings
@@ -32,74 +29,6 @@ from edge_agent.training.ground_truth import read_ground_truth
 from edge_agent.training.locations import Locations
 
 pytest.importorskip("boto3")
-
-UPLOAD = {"bucket": "parts", "prefix": "press-7"}
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
-
-
-def on_a_device(uri: str) -> Dict[str, str]:
-    """What a nucleus gives a component that depends on the token exchange service."""
-    return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "component-token"}
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Nothing of this machine's, and what a test says."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-
-    def put(variables: Dict[str, str]) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return put
-
-
-@pytest.fixture
-def s3(environment: Callable[..., None]) -> Iterator[S3]:
-    made = S3("parts")
-    with serve_s3(made) as address:
-        environment({**KEYS, "AWS_ENDPOINT_URL_S3": address})
-        yield made
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path / "recorded", Impatient())
-    yield made
-    made.stop()
-
-
-def upload_of(rig: Rig) -> Dict[str, Any]:
-    return dict(rig.recorder.status()["upload"])
-
-
-def books(rig: Rig, lane: str = "a") -> Dict[str, Any]:
-    counts = dict(upload_of(rig)["lanes"].get(lane, {"waiting": 0}))
-    assert counts.pop("balanced", True)
-    return counts
-
-
-def sent(rig: Rig, lane: str = "a") -> Dict[str, Any]:
-    """The books when nothing waits any more."""
-    rig.settled(lane)
-    until(lambda: books(rig, lane)["waiting"] == 0)
-    return books(rig, lane)
-
-
-def numbers(s3: S3, bucket: str = "parts") -> List[int]:
-    """Of the images whose line is there, in the order in which the lines came; whatever a line names is there, too."""
-    objects, found = s3.buckets[bucket], []
-    for key in dict.fromkeys(key for key in s3.put if key.endswith(".manifest")):
-        line = json.loads(objects[key])
-        for name in ("source-ref", "anomaly-mask-ref"):
-            assert name not in line or objects[line[name][len(f"s3://{bucket}/") :]]
-        found.append(json.loads(objects[key[: -len("manifest")] + "json"])["sequence"])
-    return found
 
 
 def _mask() -> Any:
@@ -148,27 +77,6 @@ def test_the_lines_in_the_bucket_are_a_manifest_to_train_with(rig: Rig, s3: S3, 
         assert example.is_anomalous == (example.mask is not None) == (example.image.name[-5] == "3")
 
 
-def test_over_tls(rig: Rig, environment: Callable[[Dict[str, str]], None], tmp_path: Path) -> None:
-    pem = tmp_path / "s3.pem"
-    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out", f"{pem}.crt", *subject)
-    certificate = Path(f"{pem}.crt")
-    with pem.open("ab") as file:
-        file.write(certificate.read_bytes())
-    s3 = S3("parts")
-    with serve_s3(s3, certificate=pem) as address:
-        environment({**KEYS, "AWS_ENDPOINT_URL_S3": address})
-        rig.start(upload=UPLOAD)
-        rig.give(1)
-        until(lambda: upload_of(rig)["failed"] >= 2)
-        assert upload_of(rig)["trouble"] == "s3://parts: does not answer (SSLError)"
-        environment({"AWS_CA_BUNDLE": str(certificate)})
-        rig.start(upload={**UPLOAD, "timeout_s": 20})
-        assert sent(rig)["uploaded"] == 1
-    for image in rig.files():
-        assert s3.buckets["parts"][f"press-7/{image.relative_to(rig.path)}"] == image.read_bytes()
-
-
 def test_rules_and_what_a_person_asked_for(rig: Rig, s3: S3) -> None:
     rig.start(upload={**UPLOAD, "rules": {"defects": {"verdict": "anomalous"}}})
     for number in range(1, 6):
@@ -179,39 +87,6 @@ def test_rules_and_what_a_person_asked_for(rig: Rig, s3: S3) -> None:
     counts = sent(rig)
     assert numbers(s3) == [2, 4, 6]
     assert (counts["wanted"], counts["uploaded"], rig.counts()["recorded"]) == (3, 3, 6)
-
-
-def test_offline_and_back_in_order(
-    rig: Rig, environment: Callable[..., None], caplog: pytest.LogCaptureFixture
-) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
-    environment({**KEYS, "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"})
-    rig.start(upload=UPLOAD)
-    for number in range(1, 31):
-        rig.give(number, "ab"[number % 2])
-    rig.settled("a")
-    rig.settled("b")
-    until(lambda: upload_of(rig)["failed"] >= 12)
-    assert (upload_of(rig)["state"], books(rig, "a")["waiting"], books(rig, "b")["waiting"]) == ("waiting", 15, 15)
-    assert upload_of(rig)["trouble"] == "s3://parts: does not answer (EndpointConnectionError)"
-    waits = rig.recorder._clock.waits  # type: ignore[attr-defined]
-    for index in range(10):
-        longest = min(2.0**index, uploader._CAP_S)
-        assert longest / 2 <= waits[index] <= longest
-    s3 = S3("parts")
-    with serve_s3(s3, port):
-        assert sent(rig, "a")["uploaded"] == sent(rig, "b")["uploaded"] == 15
-        until(lambda: upload_of(rig)["state"] == "working")
-    assert numbers(s3) == list(range(1, 31))
-    assert len(s3.put) == 30 * 3
-    rig.stop()
-    told = [record.message for record in caplog.records if "upload" in record.message]
-    assert told == [
-        "recorder: upload: waiting: s3://parts: does not answer (EndpointConnectionError)",
-        "recorder: upload: works again",
-    ]
 
 
 def test_what_waits_is_on_disk_for_the_next_run(rig: Rig, s3: S3, caplog: pytest.LogCaptureFixture) -> None:
@@ -309,106 +184,6 @@ def test_a_kill_costs_nothing_and_leaves_nothing_twice(rig: Rig, s3: S3) -> None
     assert list((rig.path / "upload").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("refusal", "words"),
-    [
-        ((403, "AccessDenied", "not authorized to perform: s3:PutObject"), "edge-agent deploy iam --role device"),
-        ((404, "NoSuchBucket", "The specified bucket does not exist"), "Correct `recorder.upload.bucket`"),
-        ((301, "PermanentRedirect", "another endpoint"), "Set `recorder.upload.region`"),
-        ((403, "InvalidAccessKeyId", "The key does not exist"), "aws.greengrass.TokenExchangeService"),
-    ],
-)
-def test_a_refusal_is_told_and_tried_seldom(
-    rig: Rig, s3: S3, refusal: Any, words: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    s3.refusal = refusal
-    rig.start(upload=UPLOAD)
-    rig.give(1)
-    until(lambda: upload_of(rig)["failed"] >= 3)
-    status = upload_of(rig)
-    assert status["state"] == "trouble"
-    assert status["trouble"].startswith("s3://parts: ")
-    assert words in status["trouble"]
-    assert f"[{refusal[1]}]" in status["trouble"]
-    assert min(rig.recorder._clock.waits) >= uploader._REFUSED_FIRST_S / 2  # type: ignore[attr-defined]
-    assert rig.recorder.status()["state"] == "working"
-    s3.refusal = None
-    assert sent(rig)["uploaded"] == 1
-    until(lambda: upload_of(rig)["state"] == "working")
-    rig.stop()
-    assert caplog.text.count("recorder: upload:") == 2
-
-
-def test_credentials_of_the_token_exchange_service(
-    rig: Rig,
-    s3: S3,
-    environment: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    rig.start(upload=UPLOAD)
-    rig.give(1)
-    until(lambda: upload_of(rig)["state"] == "trouble")
-    assert upload_of(rig)["trouble"].startswith("AWS credentials: there are none")
-    exchange = TokenExchange("component-token")
-    s3.sessions = exchange.given
-    with serve_token_exchange(exchange) as uri:
-        environment(on_a_device(uri))
-        # Shorter than the time before its end at which boto3 asks for the next: each object is sent with new ones.
-        exchange.lifetime_s = 300.0
-        assert sent(rig)["uploaded"] == 1
-        given = len(exchange.given)
-        assert given > 1
-        rig.give(2)
-        sent(rig)
-        assert len(exchange.given) > given
-        # S3 is the one to say that they have ended; none of those that were given counts any more.
-        exchange.lifetime_s = 36_000.0
-        s3.sessions = []
-        rig.give(3)
-        until(lambda: "[ExpiredToken]" in (upload_of(rig)["trouble"] or ""))
-        assert upload_of(rig)["state"] == "waiting"
-        s3.sessions = exchange.given
-        assert sent(rig)["uploaded"] == 3
-    assert numbers(s3) == [1, 2, 3]
-    for secret in ("component-token", "the-secret-key", *exchange.given):
-        assert secret not in caplog.text
-
-
-def test_a_token_exchange_service_that_fails_is_waited_for(
-    rig: Rig, s3: S3, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01)
-    exchange = TokenExchange("component-token")
-    exchange.refusal = 500
-    with serve_token_exchange(exchange) as uri:
-        environment(on_a_device(uri))
-        rig.start(upload=UPLOAD)
-        rig.give(1)
-        until(lambda: upload_of(rig)["failed"] >= 2)
-        assert upload_of(rig)["trouble"].startswith("AWS credentials: were not given")
-        exchange.refusal, exchange.answer = None, b'{"Code": "Success"}'
-        until(lambda: upload_of(rig)["state"] == "trouble")
-        assert upload_of(rig)["trouble"].startswith("s3://parts: boto3 cannot be set up (KeyError: ")
-        exchange.answer = None
-        assert sent(rig)["uploaded"] == 1
-        # Again while it has credentials that it wants to refresh.
-        exchange.lifetime_s = 300.0
-        rig.recorder._now.uploader._bucket.close()  # type: ignore[union-attr]
-        rig.give(2)
-        sent(rig)
-        exchange.answer = b'{"Code": "Success"}'
-        rig.give(3)
-        until(lambda: upload_of(rig)["state"] == "trouble")
-        exchange.answer = None
-        assert sent(rig)["uploaded"] == 3
-    assert numbers(s3) == [1, 2, 3]
-
-
 def test_an_image_that_goes_before_it_was_uploaded_is_counted(rig: Rig, s3: S3) -> None:
     clock, day_ns = rig.recorder._clock, 86_400 * SECOND_NS
     s3.refusal = (503, "SlowDown", "Please reduce your request rate.")
@@ -500,21 +275,6 @@ def test_another_bucket_takes_over_while_it_runs(rig: Rig, s3: S3) -> None:
     assert numbers(s3) == [1, 2, 3, 5]
 
 
-def test_a_connection_that_breaks_costs_an_attempt_alone(rig: Rig, s3: S3) -> None:
-    broken = iter([True, False, True])
-
-    def break_off(_key: str) -> None:
-        if next(broken, False):
-            raise ConnectionResetError
-
-    s3.on_put = break_off
-    rig.start(upload=UPLOAD)
-    rig.give(1)
-    assert sent(rig)["uploaded"] == 1
-    assert upload_of(rig)["failed"] == 2
-    assert numbers(s3) == [1]
-
-
 def test_a_line_that_a_power_cut_tore_is_that_of_the_manifest(rig: Rig, s3: S3) -> None:
     s3.refusal = (503, "SlowDown", "Please reduce your request rate.")
     rig.start(upload=UPLOAD)
@@ -575,34 +335,3 @@ def test_the_rate_is_kept_on_average(rig: Rig, s3: S3, monkeypatch: pytest.Monke
     waits = rig.recorder._clock.waits  # type: ignore[attr-defined]
     # After each object but the last, for as long as its bytes have.
     assert waits == pytest.approx([size / 1000 for size in sizes[:-1]], abs=1e-6)
-
-
-def test_a_missing_boto3_names_the_extra(rig: Rig, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    rig.start(upload=UPLOAD)
-    rig.give(1)
-    until(lambda: upload_of(rig)["state"] == "trouble")
-    assert "edge-agent[aws]" in upload_of(rig)["trouble"]
-    assert rig.settled()["recorded"] == 1
-
-
-def test_a_fault_of_ours_stops_the_upload_alone(
-    rig: Rig, s3: S3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_arguments: Any) -> Any:
-        raise RuntimeError("a fault of ours")
-
-    monkeypatch.setattr(uploader, "read_line", fail)
-    rig.start(upload=UPLOAD)
-    rig.give(1)
-    until(rig.recorder.upload_faulty)
-    rig.give(2)
-    assert rig.settled()["recorded"] == 2
-    assert upload_of(rig)["state"] == "faulty"
-    assert not rig.recorder.faulty()
-    assert "recorder: upload stopped by an internal error" in caplog.text
-
-
-def test_nothing_of_aws_is_imported_while_it_is_off() -> None:
-    code = "import sys, edge_agent.recorder as r; assert not {'boto3', 'botocore'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
