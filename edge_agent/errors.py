@@ -44,7 +44,9 @@ EdgeAgentError                  subject, reason, remedy; `__cause__` holds what 
 │   │   └── SpoolInUseError         another process has the spool
 │   └── SpoolDamagedError         the file is not what was written
 ├── RecorderError               recorded images on disk (subject: the recorder's directory)
-│   └── RecorderFullError         the disk has no room
+│   ├── RecorderFullError         the disk has no room
+│   └── ReviewError               a review that cannot be written (subject: the image)
+│       └── ImageGoneError          the image is not recorded, or not any more
 ├── UploadError                 recorded images on their way to S3 (subject: bucket or credentials); worth another try
 │   └── UploadRefusedError        a person has to mend it first
 ├── RecipeError                 a component recipe (subject: file and key path)
@@ -267,6 +269,14 @@ class RecorderError(EdgeAgentError):
 
 
 class RecorderFullError(RecorderError):
+    pass
+
+
+class ReviewError(RecorderError):
+    pass
+
+
+class ImageGoneError(ReviewError):
     pass
 
 

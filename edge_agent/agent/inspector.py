@@ -77,7 +77,8 @@ class Inspector:
         self._observations = Observations()
         #: What the live page shows of the lanes.
         self.albums = Albums(clock)
-        self._recorder = Recorder(clock)
+        #: Images that are kept; also those that people review.
+        self.recorder = Recorder(clock)
         for name in settings.lanes:
             self._spool.accounting(name)  # books are there before the first frame is
 
@@ -100,17 +101,17 @@ class Inspector:
         self._spool.start()
         self._publisher.start()
         self._outputs.apply(self._settings.outputs)
-        self._recorder.apply(self._settings.recorder)
+        self.recorder.apply(self._settings.recorder)
         self._lanes.apply(self._settings.lanes, self._make_lane)
         while not self._lanes.finished():
             if self._clock.wait(stop, _LOOK_S) or self._faulty():
                 break
         self._lanes.stop()
         self._outputs.finish(_DRAIN_S if stop.is_set() else _DRAIN_AT_END_S)
-        self._recorder.finish()
+        self.recorder.finish()
         self._drain(stop)
         self._outputs.close(_OUTPUTS_S)
-        self._recorder.close(_RECORDER_S)
+        self.recorder.close(_RECORDER_S)
         self._publisher.close(_CLOSE_S)
         self._spool.close(_CLOSE_S)
         snapshots = self.accounting().values()
@@ -132,8 +133,8 @@ class Inspector:
         return [
             *(["publisher"] if self._publisher.faulty() else []),
             *(["spool"] if self._spool.faulty() else []),
-            *(["recorder"] if self._recorder.faulty() else []),
-            *(["recorder upload"] if self._recorder.upload_faulty() else []),
+            *(["recorder"] if self.recorder.faulty() else []),
+            *(["recorder upload"] if self.recorder.upload_faulty() else []),
             *(f"lane {name}" for name, lane in self.lanes().items() if lane.faulty()),
             *(f"output {name}" for name, state in self._outputs.states().items() if state == "faulty"),
         ]
@@ -157,7 +158,7 @@ class Inspector:
                 self._publisher.start()
             other_agent = settings.edge_agent_socket != old.edge_agent_socket
             outputs = self._outputs.apply(settings.outputs)
-            recorder = ["recorder"] if self._recorder.apply(settings.recorder) else []
+            recorder = ["recorder"] if self.recorder.apply(settings.recorder) else []
             lanes = self._lanes.apply(settings.lanes, self._make_lane, all_anew=other_agent)
             changed = [f"lane {name}" for name in lanes] + [f"output {name}" for name in outputs] + recorder
             _log.info("configuration: in force; what changed: %s", ", ".join(changed) or "no lane and no output")
@@ -172,7 +173,7 @@ class Inspector:
 
     def record(self, lane: str, frames: int, label: Optional[Label]) -> int:
         """Have the next frames of a lane recorded; gives how many are asked for by now, ConfigError where none can be."""
-        return self._recorder.ask(self.lane(lane).name, frames, label)
+        return self.recorder.ask(self.lane(lane).name, frames, label)
 
     def accounting(self) -> Dict[str, AccountingSnapshot]:
         """One consistent reading for each lane, by its name; also for lanes that only an earlier run had."""
@@ -188,7 +189,7 @@ class Inspector:
             "lanes": {name: lane.status() for name, lane in self.lanes().items()},
             "outputs": self._outputs.status(),
             "spool": self._spool.status(),
-            "recorder": self._recorder.status(),
+            "recorder": self.recorder.status(),
         }
 
     def _make_lane(self, name: str, settings: LaneSettings) -> Lane:
@@ -200,7 +201,7 @@ class Inspector:
             thing=self._thing,
             run=self._run_id,
             observations=self._observations,
-            onlookers=lambda lane: [self.albums.of(lane), self._recorder],
+            onlookers=lambda lane: [self.albums.of(lane), self.recorder],
         )
         return Lane(name, make_camera(settings.camera, self._clock), settings, context)
 
@@ -219,7 +220,7 @@ class Inspector:
         started_ns = self._clock.monotonic_ns()
         while (
             self._outputs.waiting()
-            or self._recorder.waiting()
+            or self.recorder.waiting()
             or any(snapshot.spooled for snapshot in self.accounting().values())
         ):
             waited = (self._clock.monotonic_ns() - started_ns) / 1e9

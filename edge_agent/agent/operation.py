@@ -30,7 +30,7 @@ from edge_agent.config import read_file
 from edge_agent.figures import Figure
 from edge_agent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, IpcClient, check_environment
 from edge_agent.greengrass.session import NucleusSession
-from edge_agent.page import LivePage
+from edge_agent.page import LivePage, ReviewPages
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,8 @@ class Operation:
         }
         controls = Controls(inspector, parts, thing=self._thing, clock=clock, stop=stop)
         page = LivePage(inspector.albums, InspectorOnPage(inspector, controls, clock), clock)
-        calls = HttpCalls([pages.answer, triggers.answer, page.answer], clock)
+        review = ReviewPages(inspector.recorder)
+        calls = HttpCalls([pages.answer, triggers.answer, page.answer, review.answer], clock)
         keeper.listen(calls.configure)
         conversation: Optional[Conversation] = None
         if session is not None:

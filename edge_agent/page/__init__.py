@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from edge_agent.page.album import Albums
 from edge_agent.page.page import LivePage, PageSource
+from edge_agent.page.review import ReviewPages
 
-__all__ = ["Albums", "LivePage", "PageSource"]
+__all__ = ["Albums", "LivePage", "PageSource", "ReviewPages"]

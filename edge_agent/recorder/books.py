@@ -3,7 +3,7 @@
     offered          = recorded + skipped + dropped(by cause) + waiting
     found + recorded = kept + removed(by cause)
 
-`found` images were there when the recorder was opened. Both hold at every moment: each move is one step under one lock.
+`found` images were there when the recorder was opened. `reviewed` counts what people did, beside the others. Both hold at every moment: each move is one step under one lock.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class RecorderSnapshot:
     found: int
     kept: int
     removed: Dict[str, int]
+    reviewed: Dict[str, int]
 
     def balanced(self) -> bool:
         settled = self.recorded + self.skipped + sum(self.dropped.values())
@@ -42,6 +43,7 @@ class RecorderSnapshot:
             "found": self.found,
             "kept": self.kept,
             "removed": dict(self.removed),
+            "reviewed": dict(self.reviewed),
             "balanced": self.balanced(),
         }
 
@@ -59,6 +61,7 @@ class RecorderBooks:
         self._found = 0
         self._kept = 0
         self._removed: Counter[str] = Counter()
+        self._reviewed: Counter[str] = Counter()
 
     def offer(self) -> None:
         """There is an inspection; what becomes of it is being decided, or its image waits."""
@@ -95,6 +98,11 @@ class RecorderBooks:
             self._kept -= count
             self._removed[cause] += count
 
+    def review(self, outcome: str) -> None:
+        """A person said `right` or `wrong` of a verdict, or took it back: `undone`."""
+        with self._lock:
+            self._reviewed[outcome] += 1
+
     def snapshot(self) -> RecorderSnapshot:
         with self._lock:
             return RecorderSnapshot(
@@ -106,6 +114,7 @@ class RecorderBooks:
                 found=self._found,
                 kept=self._kept,
                 removed=dict(self._removed),
+                reviewed=dict(self._reviewed),
             )
 
     def _settle(self) -> None:

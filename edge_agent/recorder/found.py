@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Set
 
 from edge_agent.recorder.choice import Wanted
+from edge_agent.recorder.journal import ReviewJournal
 from edge_agent.recorder.manifest import Entry, Manifest, manifest_line, manifest_of
 from edge_agent.recorder.names import DAY, DRAFTS, HOUR, NAME, Kept, beside, wall_ns
-
-# A sidecar is an inspection of some thousand bytes.
-_MAX_SIDECAR = 1_000_000
+from edge_agent.recorder.sidecar import read_sidecar
 
 
 def look_through(root: Path) -> List[Kept]:
@@ -29,16 +27,19 @@ def look_through(root: Path) -> List[Kept]:
         # Listed, and not there any more. What else is listed is a person's own.
         missing = {reference for reference in entries if NAME.fullmatch(reference.rpartition("/")[2])}
         if missing:
-            manifest_of(root, lane).drop(missing)
+            manifest_of(root, lane).rewrite(dict.fromkeys(missing))
     return sorted(found)
 
 
 def _listed(root: Path) -> Dict[str, Dict[str, Entry]]:
     """By lane and reference, of all manifests."""
     listed: Dict[str, Dict[str, Entry]] = {}
+    for draft in root.glob(".*.manifest.*"):
+        draft.unlink()
     for path in root.glob("*.manifest"):
         manifest = Manifest(path)
         manifest.mend()
+        ReviewJournal(root, path.name[: -len(".manifest")]).fold()
         listed[path.name[: -len(".manifest")]] = {entry.reference: entry for entry in manifest.entries()}
     return listed
 
@@ -79,12 +80,11 @@ def _found_in(root: Path, directory: Path, listed: Dict[str, Dict[str, Entry]]) 
 def _adopt(root: Path, sidecar: Path, lane: str, reference: str) -> Optional[Entry]:
     """List an image that was written and is not listed; None where its sidecar is torn."""
     try:
-        with sidecar.open("rb") as file:
-            inspection = json.loads(file.read(_MAX_SIDECAR))
+        inspection = read_sidecar(sidecar)
         mask = beside(reference, ".mask")
         has_mask = (root / mask).exists()
         line = manifest_line(reference, inspection, Wanted("found"), mask if has_mask else "")
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
     manifest_of(root, lane).append(line)
     return Entry(reference, bool(inspection["is_anomalous"]))

@@ -6,12 +6,16 @@ import logging
 from typing import Callable, List, NamedTuple, Optional
 
 from edge_agent.clock import Clock
+from edge_agent.errors import RecorderError
 from edge_agent.frame import Pixels
-from edge_agent.inspection import Inspection
+from edge_agent.inspection import Inspection, iso
 from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Wanted
+from edge_agent.recorder.journal import ReviewJournal
+from edge_agent.recorder.manifest import Listed, entry_of
 from edge_agent.recorder.names import Kept
 from edge_agent.recorder.retention import Retention
+from edge_agent.recorder.review import Verdict
 from edge_agent.recorder.settings import RecorderSettings
 from edge_agent.recorder.store import Store
 from edge_agent.recorder.upload.queue import UploadQueue
@@ -99,6 +103,28 @@ class Keeper:
         self.bytes = self._retention.bytes
         self._books(kept.lane).record()
         return ""
+
+    def review(self, image: Listed, verdict: Optional[Verdict], note: str) -> bytes:
+        """Write a review, or take it back for None, and count it; gives the image's line as it is now.
+
+        An image that a person calls an anomaly is kept as one from now on.
+        """
+        if not self.is_open:
+            raise RecorderError(str(self.directory), "is not open yet", "Try again in a moment.")
+        line = self._store.review(image, verdict, note, iso(self._clock.wall_ns())[:-1])
+        entry = entry_of(line)
+        if entry is not None:
+            self._retention.relabel(image.reference, is_anomalous=entry.is_anomalous)
+        self._books(image.lane).review(verdict or "undone")
+        return line
+
+    def journals(self) -> List[ReviewJournal]:
+        """Reviews that are not in the manifests yet."""
+        return self._store.journals()
+
+    def fold(self) -> None:
+        """Bring all reviews into the manifests."""
+        self._store.fold()
 
     def close(self) -> None:
         """Let go of the directory."""

@@ -39,6 +39,11 @@ def reference_of(inspection: Inspection, suffix: str) -> str:
     return f"{stamp[:8]}/{stamp[9:11]}/{stamp}_{inspection.camera}_{inspection.sequence}{suffix}"
 
 
+def reference_named(stem: str, suffix: str) -> str:
+    """The reference of the image whose file has that name, without its ending."""
+    return f"{stem[:8]}/{stem[9:11]}/{stem}{suffix}"
+
+
 def beside(reference: str, suffix: str) -> str:
     """The reference of what belongs to an image."""
     return reference[: reference.rindex(".")] + suffix

@@ -13,6 +13,9 @@ from edge_agent.frame import Frame
 from edge_agent.inspection import Inspection
 from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Choice, Label
+from edge_agent.recorder.gallery import Gallery
+from edge_agent.recorder.query import Recorded
+from edge_agent.recorder.review import Verdict
 from edge_agent.recorder.settings import RecorderSettings
 from edge_agent.recorder.upload.books import UploadBooks
 from edge_agent.recorder.upload.queue import UploadQueue
@@ -86,13 +89,34 @@ class Recorder:
         Raises:
             ConfigError: nothing is recorded, or not of this lane.
         """
-        now = self._now
-        if now is None:
-            raise ConfigError("recorder", "is not configured", "Set `recorder.path`.")
+        now = self._in_force()
         if not now.serves(lane):
             raise ConfigError(f"recorder: lane {lane}", "is not recorded", "Add it to `recorder.lanes`.")
         now.choice.ask(lane, frames, label)
         return now.choice.asked(lane)
+
+    def gallery(self) -> Gallery:
+        """What is recorded; ConfigError where nothing is."""
+        return Gallery(Path(self._in_force().settings.path).absolute())
+
+    def review(self, lane: str, name: str, verdict: Optional[Verdict], note: str) -> Recorded:
+        """Write what a person says of the model's verdict on an image, or take it back for None; returns when it is on disk.
+
+        Args:
+            lane: by its name.
+            name: of the image's file, without its ending.
+            verdict: whether the model is right.
+            note: at most MAX_NOTE characters.
+
+        Raises:
+            ConfigError: nothing is recorded.
+            ReviewError: it cannot be reviewed; ImageGoneError where it is not there.
+            RecorderError: it cannot be written.
+        """
+        now, gallery = self._in_force(), self.gallery()
+        line = now.writer.review(gallery.listed(lane, name), verdict, note)
+        _log.info("review of %s: %s", name, verdict or "taken back", extra={"lane": lane})
+        return gallery.one(lane, line)
 
     def books(self, lane: str) -> RecorderBooks:
         with self._lock:
@@ -141,6 +165,12 @@ class Recorder:
         waiting = self._upload_books.waiting()
         if waiting:
             _log.warning("recorder: wait on disk for their upload by the next run: %d images", waiting)
+
+    def _in_force(self) -> _Now:
+        now = self._now
+        if now is None:
+            raise ConfigError("recorder", "is not configured", "Set `recorder.path`.")
+        return now
 
 
 class _Now:

@@ -56,6 +56,17 @@ class Retention:
         self._lanes[kept.lane] -= 1
         self.bytes -= kept.bytes
 
+    def relabel(self, reference: str, *, is_anomalous: bool) -> None:
+        """A person says what an image shows; it goes with those of its kind."""
+        old, new = (self._normal, self._anomalous) if is_anomalous else (self._anomalous, self._normal)
+        kept = next((one for one in old if one.reference == reference), None)
+        if kept is None:
+            return
+        old.remove(kept)
+        kept = kept._replace(is_anomalous=is_anomalous)
+        later = (index for index, one in enumerate(new) if one.captured_at_ns > kept.captured_at_ns)
+        new.insert(next(later, len(new)), kept)
+
     def over_age(self, now_ns: int) -> List[Kept]:
         """Those that are too old. Wall clock, nanoseconds since 1970-01-01 UTC."""
         if not self._settings.days:

@@ -16,14 +16,17 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 from PIL import Image
 
-from edge_agent.errors import RecorderError, RecorderFullError
+from edge_agent.errors import ImageGoneError, RecorderError, RecorderFullError
 from edge_agent.frame import Pixels
 from edge_agent.inspection import Inspection
 from edge_agent.recorder.choice import Wanted
 from edge_agent.recorder.found import look_through
-from edge_agent.recorder.manifest import manifest_line, manifest_of
+from edge_agent.recorder.journal import ReviewJournal
+from edge_agent.recorder.manifest import Listed, manifest_line, manifest_of
 from edge_agent.recorder.names import DRAFT_MASK, DRAFT_SIDECAR, Kept, beside, reference_of
+from edge_agent.recorder.review import Verdict, line_before, reviewed_line
 from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.sidecar import read_sidecar
 from edge_agent.recorder.upload.queue import UploadQueue
 
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Store:
         self._uploads = uploads
         self._root = Path(settings.path).absolute()
         self._lock: Optional[int] = None
+        self._journals: Dict[str, ReviewJournal] = {}
 
     @property
     def root(self) -> Path:
@@ -80,6 +84,27 @@ class Store:
     def remove(self, victims: List[Kept], removed: Callable[[Kept], None]) -> None:
         """Take images away, first from their manifests; `removed` is called with each that is gone."""
         self._guarded(lambda: self._remove(victims, removed))
+
+    def review(self, image: Listed, verdict: Optional[Verdict], note: str, at: str) -> bytes:
+        """Write a review of an image, or take it back for None; gives the image's line as it is now.
+
+        Raises:
+            ReviewError: it cannot be reviewed; ImageGoneError where it is not there.
+        """
+        return self._guarded(lambda: self._review(image, verdict, note, at))
+
+    def journals(self) -> List[ReviewJournal]:
+        """Of lanes with reviews, or whose images went."""
+        return list(self._journals.values())
+
+    def fold(self) -> None:
+        """Bring all reviews into the manifests."""
+
+        def fold() -> None:
+            for journal in self.journals():
+                journal.fold()
+
+        self._guarded(fold)
 
     def free_bytes(self) -> int:
         """Of the disk, for us."""
@@ -168,7 +193,7 @@ class Store:
 
     def _remove(self, victims: List[Kept], removed: Callable[[Kept], None]) -> None:
         for lane in {victim.lane for victim in victims}:
-            manifest_of(self._root, lane).drop({victim.reference for victim in victims if victim.lane == lane})
+            self._journal(lane).drop({victim.reference for victim in victims if victim.lane == lane})
         for victim in victims:
             image = self._root / victim.reference
             for path in (image, image.with_suffix(".json"), image.with_suffix(".mask")):
@@ -181,6 +206,27 @@ class Store:
             with contextlib.suppress(OSError):  # others are in it
                 hour.rmdir()
                 hour.parent.rmdir()
+
+    def _review(self, image: Listed, verdict: Optional[Verdict], note: str, at: str) -> bytes:
+        journal, reference, path = self._journal(image.lane), image.reference, self._root / image.reference
+        line = journal.line(reference, image.place)
+        if line is None or not path.exists():
+            raise ImageGoneError(reference, "is not recorded, or not any more")
+        if verdict is None:
+            line = line_before(line, reference)
+        else:
+            try:
+                inspection = read_sidecar(path.with_suffix(".json"))
+            except (FileNotFoundError, ValueError) as error:
+                raise ImageGoneError(reference, f"has no inspection beside it ({error})") from error
+            line = reviewed_line(line, reference, inspection, verdict, note, at)
+        journal.write(reference, line)
+        return line
+
+    def _journal(self, lane: str) -> ReviewJournal:
+        if lane not in self._journals:
+            self._journals[lane] = ReviewJournal(self._root, lane)
+        return self._journals[lane]
 
 
 def _save(path: Path, pixels: Pixels, kind: str, **options: int) -> int:

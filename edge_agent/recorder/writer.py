@@ -17,7 +17,11 @@ from edge_agent.inspection import Inspection, findings
 from edge_agent.outage import Outage
 from edge_agent.recorder.books import RecorderBooks
 from edge_agent.recorder.choice import Wanted
+from edge_agent.recorder.errands import Errands
+from edge_agent.recorder.folding import Folding
 from edge_agent.recorder.keeper import Item, Keeper
+from edge_agent.recorder.manifest import Listed
+from edge_agent.recorder.review import Verdict
 from edge_agent.recorder.settings import RecorderSettings
 from edge_agent.recorder.upload.queue import UploadQueue
 
@@ -34,6 +38,8 @@ State = Literal["opening", "working", "trouble", "stopped", "faulty"]
 _TIDY_S = 60.0
 _RETRY_S = 5.0
 
+# How long somebody at the live page waits for the thread.
+_ERRAND_S = 10.0
 
 #: Gives the mask of the frame at hand, RGB888 of shape (height, width, 3); None where there is none.
 TakeMask = Callable[[], Optional[Pixels]]
@@ -61,6 +67,8 @@ class Writer:
         self._clock = clock
         self._keeper = Keeper(settings, books, clock, uploads)
         self._changed = threading.Condition()
+        self._errands = Errands(self._changed)
+        self._folding = Folding(self._keeper.journals, self._errands, clock)
         self._items: Deque[Item] = deque()
         self._reserved = 0
         self._state: State = "opening"
@@ -92,6 +100,10 @@ class Writer:
                     self._items.append(item)
                     self._changed.notify_all()
         return None
+
+    def review(self, image: Listed, verdict: Optional[Verdict], note: str) -> bytes:
+        """Have a review written on the thread, and wait for that; see Keeper."""
+        return self._errands.ask(lambda: self._keeper.review(image, verdict, note), _ERRAND_S)
 
     def waiting(self) -> int:
         """Images that wait while the disk takes them."""
@@ -141,10 +153,12 @@ class Writer:
     def _run(self) -> None:
         try:
             self._write_until_closed()
+            self._fold_the_rest()
             end: State = "stopped"
         except Exception:  # noqa: BLE001 - whatever it is, the lanes go on
             _log.exception("recorder: stopped by an internal error")
             end = "faulty"
+        self._refuse_reviews()
         self._keeper.close()
         with self._changed:
             self._state = end
@@ -154,17 +168,35 @@ class Writer:
         self._try_to(self._keeper.open)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._items) or self._ending, self._pause_s())
+                woken = self._changed.wait_for(self._has_work, self._pause_s())
                 if self._ending and (not self._items or self._is_over()):
                     return
                 item = self._items.popleft() if self._items else None
-            if item is None:
-                self._try_to(self._keeper.tidy if self._keeper.is_open else self._keeper.open)
-            else:
+            did_errand = self._errands.do_one()
+            if item is not None:
                 self._settle(item)
+            elif not did_errand and not woken:
+                self._try_to(self._keeper.tidy if self._keeper.is_open else self._keeper.open)
+            self._folding.look()
+
+    def _fold_the_rest(self) -> None:
+        """What time does not allow, the next opening does."""
+        self._refuse_reviews()
+        if self._keeper.is_open and not self._is_over():
+            self._try_to(self._keeper.fold)
+
+    def _refuse_reviews(self) -> None:
+        with self._changed:
+            self._errands.refuse()
+        self._folding.close()
+
+    def _has_work(self) -> bool:
+        return bool(self._items) or self._errands.waiting() or self._ending
 
     def _pause_s(self) -> float:
-        return _TIDY_S if self._keeper.is_open and self._trouble is None else _RETRY_S
+        pause_s = _TIDY_S if self._keeper.is_open and self._trouble is None else _RETRY_S
+        fold_s = self._folding.pause_s()
+        return pause_s if fold_s is None else min(pause_s, fold_s)
 
     def _is_over(self) -> bool:
         return self._close_by_ns is not None and self._clock.monotonic_ns() >= self._close_by_ns

@@ -177,15 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
         def header(name: str) -> str:
             return str(self.headers.get(name) or "")
 
+        target = urlsplit(self.path)
         request = Request(
             str(self.command),
-            urlsplit(self.path).path,
+            target.path,
             header("Accept"),
             body,
             authorization=header("Authorization"),
             cookie=header("Cookie"),
             origin=header("Origin"),
             host=header("Host"),
+            query=target.query,
         )
         answer: Union[Answer, Stream]
         try:

@@ -10,7 +10,7 @@ _JSON = "application/json"
 
 
 class Request(NamedTuple):
-    """`path` is without its query; `body` is empty with GET; the rest are headers, empty where they were not sent."""
+    """`path` is without its `query`; `body` is empty with GET; the rest are headers, empty where they were not sent."""
 
     method: str
     path: str
@@ -20,6 +20,7 @@ class Request(NamedTuple):
     cookie: str = ""
     origin: str = ""
     host: str = ""
+    query: str = ""
 
 
 class Answer(NamedTuple):

@@ -57,6 +57,7 @@ def test_the_causes_are_all() -> None:
 
     assert causes("dropped") == set(reading.RECORDER_DROPPED)
     assert causes("removed") == set(reading.RECORDER_REMOVED)
+    assert causes("reviewed") == set(reading.RECORDER_REVIEWED)
     assert causes("lost") == set(reading.UPLOAD_LOST)
 
 
@@ -72,6 +73,18 @@ def test_the_keys_in_the_bucket_are_those() -> None:
     found = objects_of(Path("/nowhere"), image, {"source-ref": image}, "b", "edge-agent/press-7")
     # All but the mask, of which there is none.
     assert [one.key for one in found] == [key for key in listed if not key.endswith(".mask")]
+
+
+def test_the_review_has_the_documented_members(rig: Rig) -> None:
+    rig.start()
+    rig.give(1, anomalous=True)
+    rig.settled()
+    rig.recorder.review("a", Path(rig.lines()[0]["source-ref"]).stem, "wrong", "a reflection")
+    rig.stop()
+    [documented] = [json.loads(text) for text in re.findall(r"```json\n(\{\"review\".*?)\n```", PAGE)]
+    written = rig.lines()[0]["review"]
+    assert list(written) == list(documented["review"])
+    assert list(written["said"]) == list(documented["review"]["said"])
 
 
 @pytest.mark.parametrize(

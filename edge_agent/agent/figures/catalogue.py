@@ -68,6 +68,7 @@ RECORDER_WAITING = _define("gauge", "recorder_waiting", "Images that wait to be 
 RECORDER_FOUND = _define("counter", "recorder_found", "Images that were there at the recorder's start.", "lane")
 RECORDER_KEPT = _define("gauge", "recorder_kept", "Images on disk.", "lane")
 RECORDER_REMOVED = _define("counter", "recorder_removed", "Images taken away.", "lane", "cause")
+RECORDER_REVIEWED = _define("counter", "recorder_reviewed", "Reviews of images.", "lane", "review")
 RECORDER_BYTES = _define("gauge", "recorder_bytes", "Size of images, masks and sidecars.", unit="bytes")
 RECORDER_FREE = _define("gauge", "recorder_free_bytes", "Free on the recorder's disk.", unit="bytes")
 UPLOAD_STATE = _define("gauge", "recorder_upload_state", "1 for the state of the upload.", "state", unit="state")

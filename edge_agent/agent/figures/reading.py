@@ -26,6 +26,7 @@ OUTPUT_UNDECIDED = ("late", "lost", "missed_trigger")
 #: docs/recorder.md
 RECORDER_DROPPED = ("full", "no_room", "disk_full", "disk_failed", "stopped", "internal")
 RECORDER_REMOVED = ("bytes", "age", "disk", "left")
+RECORDER_REVIEWED = ("right", "wrong", "undone")
 UPLOAD_LOST = ("removed", "damaged", "left")
 #: docs/operations.md
 DELIVERY_STATES = ("off", "pending", "confirmed", "unconfirmed")
@@ -151,6 +152,7 @@ def _recorder(recorder: Mapping[str, Any]) -> Iterator[Figure]:
         yield _by_name(definition, lanes, key)
     yield _by_cause(c.RECORDER_DROPPED, lanes, "dropped", RECORDER_DROPPED)
     yield _by_cause(c.RECORDER_REMOVED, lanes, "removed", RECORDER_REMOVED)
+    yield _by_cause(c.RECORDER_REVIEWED, lanes, "reviewed", RECORDER_REVIEWED)
     if recorder.get("free_bytes") is not None:
         yield _single(c.RECORDER_BYTES, recorder["bytes"])
         yield _single(c.RECORDER_FREE, recorder["free_bytes"])
