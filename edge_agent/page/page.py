@@ -14,9 +14,10 @@ from edge_agent.page.darkroom import Darkroom
 from edge_agent.page.feed import Feed
 from edge_agent.web import Answer, Request, StaticFiles, Stream, words
 
+_PARTS = ("page.css", "page.js", "charts.js", "review.css", "review.js")
 _FILES = StaticFiles(
     Path(__file__).parent / "static",
-    {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/charts.js": "charts.js"},
+    {"/": "index.html", **{f"/{name}": name for name in _PARTS}},
 )
 _IMAGE = re.compile(r"/lanes/(?P<lane>[A-Za-z0-9_.-]{1,64})/(?P<kind>frame|mask|thumbnail)/(?P<sequence>\d{1,18})")
 _KINDS = {"frame": "image/jpeg", "mask": "image/png", "thumbnail": "image/jpeg"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from support.plant import until
@@ -34,7 +35,9 @@ class Line:
     """A demo line that has made its parts, and a browser that looks at its page."""
 
     def __init__(self, directory: Path, sockets: Path) -> None:
+        self.directory = directory
         self.demo = DemoLine(directory, sockets, SEED)
+        self.demo.record()
         self.verdicts: List[Verdict] = []
         self.demo.start()
         self.browser = _browser()
@@ -189,9 +192,150 @@ def test_it_fits_the_screen(line: Line, name: str, width: int, height: int, sche
         line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
 
 
-def test_everything_that_can_be_pressed_has_a_name(line: Line) -> None:
+def _lines(line: Line) -> Dict[str, Dict[str, Any]]:
+    """Of the recorder's manifest, by the names of the images."""
+    text = (line.directory / "recorded" / "line-1.manifest").read_text()
+    lines = [json.loads(one) for one in text.splitlines()]
+    return {Path(one["source-ref"]).stem: one for one in lines}
+
+
+def _review(line: Line) -> None:
+    """Go to the review, and to the newest image."""
+    line.find("nav a[href='#/review']").click()
+    until(lambda: len(line.all(".neighbours li")) == PARTS, what="the recorded images")
+    line.all(".neighbours button")[0].click()
+
+
+def _type(line: Line, keys: str) -> None:
+    webdriver.ActionChains(line.browser).send_keys(keys).perform()
+
+
+def _shown(line: Line) -> str:
+    """The name of the image that is looked at."""
+    return str(line.find(".picture").get_attribute("src").split("/")[-2])
+
+
+def test_two_images_are_reviewed_by_key_and_the_manifest_has_the_labels(line: Line) -> None:
+    before = _lines(line)
+    newest_first = sorted(before, reverse=True)
+    _review(line)
+    # The newest is scratched, as the model says.
+    assert _shown(line) == newest_first[0]
+    assert line.text(".said strong").endswith("anomalous")
+    until(lambda: line.run("return document.querySelector('.picture').naturalWidth") > 0, what="the picture")
+    until(lambda: line.run("return document.querySelector('.over').naturalWidth") > 0, what="the mask")
+    _type(line, "r")
+    assert _shown(line) == newest_first[1]
+    _type(line, "n")
+    _type(line, "a reflection\ue007")  # Enter
+    _type(line, "w")
+    assert _shown(line) == newest_first[2]
+    until(lambda: "2 reviewed; the model was right in 50.0 %" in line.text(".counts"), what="both reviews")
+    until(lambda: sum("review" in one for one in _lines(line).values()) == 2, what="two labels in the manifest")
+    after = _lines(line)
+    right, wrong = (after[name] for name in newest_first[:2])
+    assert (right["anomaly-label"], right["anomaly-label-metadata"]["human-annotated"]) == (1, "yes")
+    assert "anomaly-mask-ref" in right
+    said = before[newest_first[1]]["anomaly-label"]
+    assert (wrong["anomaly-label"], wrong["anomaly-label-metadata"]["human-annotated"]) == (1 - said, "yes")
+    assert wrong["review"]["note"] == "a reflection"
+    assert {name: one for name, one in after.items() if name not in newest_first[:2]} == {
+        name: one for name, one in before.items() if name not in newest_first[:2]
+    }
+
+
+def test_a_review_is_taken_back_by_key(line: Line) -> None:
+    before = _lines(line)
+    _review(line)
+    _type(line, "\ue014\ue014\ue014\ue012")  # three to the right, one to the left
+    name = _shown(line)
+    assert name == sorted(before, reverse=True)[2]
+    _type(line, "w")
+    until(lambda: _lines(line)[name] != before[name], what="the review")
+    _type(line, "u")
+    assert _shown(line) == name
+    until(lambda: _lines(line) == before, what="the line as it was")
+    assert "the review is taken back" in line.text(".told")
+
+
+def test_keys_do_nothing_while_they_are_off_or_a_text_is_written(line: Line) -> None:
+    before = _lines(line)
+    _review(line)
+    _type(line, "n")
+    _type(line, "wr")
+    assert line.find(".note").get_property("value") == "wr"
+    _type(line, "\ue00c")  # Escape
+    line.run(
+        "document.querySelector('.note').value = ''; document.querySelector('.note').dispatchEvent(new Event('input'))"
+    )
+    line.find(".keys").click()
+    shown = _shown(line)
+    _type(line, "w")
+    line.find(".keys").click()
+    _type(line, "m")
+    assert line.find(".over").value_of_css_property("visibility") == "hidden"
+    _type(line, "m")
+    assert _shown(line) == shown
+    assert _lines(line) == before
+
+
+def test_images_are_filtered(line: Line) -> None:
+    _review(line)
+    choose = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', { bubbles: true }))"
+    anomalous = sum(verdict.message["is_anomalous"] for verdict in line.verdicts)
+    line.run(choose, line.find("[name=verdict]"), "anomalous")
+    until(lambda: len(line.all(".neighbours li.anomalous")) == len(line.all(".neighbours li")) == anomalous)
+    line.run(choose, line.find("[name=reviewed]"), "yes")
+    until(lambda: line.text(".counts").startswith("1 of 6") or line.text(".counts").startswith("2 of 6"))
+    line.run(choose, line.find("[name=below]"), "0.05")
+    until(lambda: line.text(".nothing") == "No recorded image is like that.")
+    assert not line.find(".desk").is_displayed()
+    for name in ("verdict", "reviewed", "below"):
+        line.run(choose, line.find(f"[name={name}]"), "")
+    until(lambda: len(line.all(".neighbours li")) == PARTS)
+    line.find("nav a[href='#/lanes']").click()
+    until(lambda: line.find(".lane").is_displayed())
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "scheme"),
+    [
+        ("review", 1280, 720, "light"),
+        ("review-dark", 1280, 720, "dark"),
+        ("review-panel", 1024, 600, "light"),
+        ("review-phone", 390, 844, "dark"),
+    ],
+)
+def test_the_review_fits_the_screen(line: Line, name: str, width: int, height: int, scheme: str) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    line.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    colors = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", colors)
+    try:
+        line.browser.refresh()
+        _review(line)
+        until(
+            lambda: line.run("return [...document.querySelectorAll('#review img[src]')].every((i) => i.naturalWidth)")
+        )
+        assert line.run("return document.documentElement.scrollWidth") <= width
+        assert line.run("return scrollY") == 0
+        # What is looked at, and the buttons that judge it, need no scrolling.
+        for selector in (".picture", ".said strong", ".wrong", ".older"):
+            box = line.find(selector).rect
+            assert box["y"] + box["height"] <= height
+        if SCREENSHOTS:
+            line.browser.save_screenshot(str(Path(SCREENSHOTS) / f"page-{name}.png"))
+    finally:
+        line.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
+
+
+@pytest.mark.parametrize("view", ["lanes", "review"])
+def test_everything_that_can_be_pressed_has_a_name(line: Line, view: str) -> None:
+    line.find(f"nav a[href='#/{view}']").click()
+    until(lambda: line.find("#review").is_displayed() == (view == "review"))
     unnamed = line.run(
-        "return [...document.querySelectorAll('button, input, a[href]')].filter((e) => e.offsetParent &&"
+        "return [...document.querySelectorAll('button, input, select, a[href]')].filter((e) => e.offsetParent &&"
         " !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length))).map((e) => e.outerHTML)"
     )
     assert unnamed == []

@@ -84,7 +84,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         plant.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/charts.js"])
+@pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/charts.js", "/review.js", "/review.css"])
 def test_the_page_loads_nothing_from_elsewhere(site: Site, path: str) -> None:
     code, headers, body = site.viewer.ask(path)
     assert code == HTTPStatus.OK
