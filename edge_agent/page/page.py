@@ -20,7 +20,8 @@ _FILES = StaticFiles(
     {"/": "index.html", **{f"/{name}": name for name in _PARTS}},
 )
 _IMAGE = re.compile(r"/lanes/(?P<lane>[A-Za-z0-9_.-]{1,64})/(?P<kind>frame|mask|thumbnail)/(?P<sequence>\d{1,18})")
-_KINDS = {"frame": "image/jpeg", "mask": "image/png", "thumbnail": "image/jpeg"}
+#: Media types of the pictures.
+KINDS = {"frame": "image/jpeg", "mask": "image/png", "thumbnail": "image/jpeg"}
 
 
 class PageSource(Protocol):
@@ -87,4 +88,4 @@ class LivePage:
         body = b"" if developed is None else getattr(developed, kind)
         if not body:
             return words(HTTPStatus.NOT_FOUND, f"lane {lane} has no {kind} of {sequence} any more")
-        return Answer(HTTPStatus.OK, _KINDS[kind], body)
+        return Answer(HTTPStatus.OK, KINDS[kind], body)

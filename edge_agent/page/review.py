@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from http import HTTPStatus
 from typing import Any, Dict, Literal, Optional, Protocol
 from urllib.parse import parse_qsl
@@ -12,12 +13,12 @@ import msgspec
 
 from edge_agent.errors import ConfigError, EdgeAgentError, ImageGoneError, ReviewError
 from edge_agent.inspection import BACKGROUND
+from edge_agent.page.page import KINDS
 from edge_agent.page.prints import Prints
 from edge_agent.recorder import MAX_NOTE, Gallery, Query, Recorded, Verdict
 from edge_agent.web import Answer, Request, words
 
 _PATH = re.compile(r"/review(?:/(?P<lane>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<kind>frame|mask|thumbnail))?)?)?")
-_KINDS = {"frame": "image/jpeg", "mask": "image/png", "thumbnail": "image/jpeg"}
 
 _MAX_TEXT = 200
 _MAX_MOST = 100
@@ -81,6 +82,8 @@ class ReviewPages:
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
         self._prints = Prints()
+        # A search takes a second of a large manifest: of several viewers one at a time.
+        self._searching = threading.Lock()
 
     def answer(self, request: Request) -> Optional[Answer]:
         """None where the request is none of the review's."""
@@ -111,7 +114,8 @@ class ReviewPages:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=len(_Asked.__struct_fields__))
         asked = msgspec.convert(dict(pairs), _Asked, strict=False)
         gallery = self._recordings.gallery()
-        found = gallery.find(lane, asked.query())
+        with self._searching:
+            found = gallery.find(lane, asked.query())
         numbers = {key: getattr(found, key) for key in ("recorded", "matching", "right", "wrong", "classes", "reasons")}
         return _json({**numbers, "images": [_shown(image, gallery.inspection(image)) for image in found.images]})
 
@@ -126,7 +130,7 @@ class ReviewPages:
         body = b"" if developed is None else getattr(developed, kind)
         if not body:
             return words(HTTPStatus.NOT_FOUND, f"there is no {kind} of {name}")
-        return Answer(HTTPStatus.OK, _KINDS[kind], body)
+        return Answer(HTTPStatus.OK, KINDS[kind], body)
 
 
 def _status(error: Exception) -> HTTPStatus:

@@ -11,7 +11,7 @@ import contextlib
 from pathlib import Path
 from typing import Collection, Dict, NamedTuple, Optional
 
-from edge_agent.recorder.manifest import Manifest, RewriteDraft, manifest_of, reference_in
+from edge_agent.recorder.manifest import Manifest, RewriteDraft, manifest_of, reference_in, sync_directory
 
 
 def journal_of(root: Path, lane: str) -> Manifest:
@@ -55,7 +55,10 @@ class ReviewJournal:
 
     def write(self, reference: str, line: bytes) -> None:
         """The image's line is another one from now on, also after a power cut."""
+        is_new = not self._file.path.exists()
         self._file.append(line, durably=True)
+        if is_new:
+            sync_directory(self._file.path.parent)
         self.pending[reference] = line
 
     def drop(self, references: Collection[str]) -> None:

@@ -91,13 +91,13 @@ def line_before(line: bytes, reference: str) -> bytes:
 def review_in(document: Mapping[str, Any]) -> Optional[Review]:
     """What a line of the manifest, decoded, says of a review; None where it has none of ours."""
     review = document.get(_REVIEW)
+    if not isinstance(review, dict) or review.get("verdict") not in ("right", "wrong"):
+        return None
     try:
-        said = review["said"]  # type: ignore[index]
-        if review["verdict"] not in ("right", "wrong"):  # type: ignore[index]
-            return None
+        said = review["said"]
         return Review(
-            review["verdict"],  # type: ignore[index]
-            str(review["note"]),  # type: ignore[index]
+            review["verdict"],
+            str(review["note"]),
             said["class-name"] == "anomaly",
             float(said["confidence"]),
             [str(name) for name in said["classes"]],

@@ -344,3 +344,16 @@ def test_everything_that_can_be_pressed_has_a_name(line: Line, view: str) -> Non
 def test_the_browser_had_nothing_to_complain_about(line: Line) -> None:
     complaints: Callable[[Any], bool] = lambda entry: entry["level"] in ("SEVERE", "WARNING")  # noqa: E731 - typed
     assert [entry for entry in line.browser.get_log("browser") if complaints(entry)] == []
+
+
+def test_an_image_that_went_is_said_to_have_gone(line: Line) -> None:
+    """The last test: the browser complains of what it did not get."""
+    _review(line)
+    name = _shown(line)
+    (line.directory / "recorded" / _lines(line)[name]["source-ref"]).unlink()
+    before = _lines(line)
+    _type(line, "w")
+    until(lambda: "not any more" in line.text("#message"), what="the message")
+    _type(line, "\ue012")  # back to it
+    until(lambda: line.text("#review .label") == "This image is not there any more.")
+    assert _lines(line) == before

@@ -55,6 +55,7 @@
     try {
       const { recording, lanes: names } = await call("/review");
       choices(filters.elements.lane, Object.fromEntries(names.map((name) => [name, null])), null);
+      find(".which").hidden = !names.length;
       if (names.length) {
         await look();
       } else {
@@ -251,6 +252,7 @@
     if (!image || image.gone) return;
     say(image, verdict, note.value.trim());
     drafts.delete(image.name);
+    if (judged.includes(image)) judged.splice(judged.indexOf(image), 1);
     judged.push(image);
     drawReview(image);
     go(at + 1);
@@ -308,7 +310,7 @@
   filters.addEventListener("change", look);
   filters.addEventListener("submit", (event) => {
     event.preventDefault();
-    look();
+    open();
   });
   find(".which").open = !matchMedia("(max-width: 620px), (max-height: 640px)").matches;
 
