@@ -202,7 +202,9 @@ def _lines(line: Line) -> Dict[str, Dict[str, Any]]:
 def _review(line: Line) -> None:
     """Go to the review, and to the newest image."""
     line.find("nav a[href='#/review']").click()
-    until(lambda: len(line.all(".neighbours li")) == PARTS, what="the recorded images")
+    until(lambda: line.find("#review").is_displayed(), what="the review")
+    until(lambda: line.find("#review").get_attribute("aria-busy") == "false", what="the end of the search")
+    assert len(line.all(".neighbours li")) == PARTS
     line.all(".neighbours button")[0].click()
 
 

@@ -21,7 +21,7 @@
   let sending = Promise.resolve();
 
   const lane = () => filters.elements.lane.value;
-  const path = (name, kind) => `/review/${encodeURIComponent(lane())}/${name}${kind ? `/${kind}` : ""}`;
+  const path = (image, kind) => `/review/${encodeURIComponent(image.lane)}/${image.name}${kind ? `/${kind}` : ""}`;
 
   async function call(where, body) {
     const asked = body === undefined ? { headers: { Accept: "application/json" } }
@@ -39,6 +39,23 @@
   }
 
   // ---- what is looked for
+
+  let searches = 0;
+
+  async function busy(work) {
+    searches += 1;
+    root.setAttribute("aria-busy", "true");
+    await work();
+    searches -= 1;
+    root.setAttribute("aria-busy", String(searches > 0));
+  }
+
+  // The figures of a search, and its images, each with its lane.
+  async function list(before) {
+    const from = lane();
+    const found = await call(asked(before));
+    return { ...found, images: found.images.map((image) => ({ ...image, lane: from })) };
+  }
 
   function asked(before) {
     const fields = new URLSearchParams({ most: MOST, before });
@@ -71,7 +88,7 @@
     const mine = search;
     setText(find(".counts"), "looking through what is recorded …");
     try {
-      const found = await call(asked(""));
+      const found = await list("");
       if (mine !== search) return;
       numbers = found;
       images = found.images;
@@ -98,7 +115,7 @@
     loading = true;
     const mine = search;
     try {
-      const found = await call(asked(images.at(-1).name));
+      const found = await list(images.at(-1).name);
       if (mine !== search) return;
       more = found.images.length === MOST;
       images.push(...found.images);
@@ -138,7 +155,7 @@
     const picture = make("img");
     picture.alt = "";
     picture.loading = "lazy";
-    picture.src = path(image.name, "thumbnail");
+    picture.src = path(image, "thumbnail");
     picture.addEventListener("error", () => picture.remove());
     button.append(picture, make("span"));
     button.addEventListener("click", () => go(images.indexOf(image)));
@@ -176,11 +193,11 @@
     const word = image.anomalous ? "anomalous" : "normal";
     const picture = find(".picture");
     const over = find(".over");
-    const source = path(image.name, "frame");
+    const source = path(image, "frame");
     if (picture.getAttribute("src") !== source) {
       picture.src = source;
       over.removeAttribute("src");
-      if (image.anomalous && image.classes.length) over.src = path(image.name, "mask");
+      if (image.anomalous && image.classes.length) over.src = path(image, "mask");
     }
     picture.alt = `Part ${image.sequence}, ${word}`;
     setText(find("figcaption"), `${image.sequence} · ${new Date(image.at_ms).toLocaleString("en-GB")} · ${image.source}`);
@@ -199,7 +216,7 @@
     drawReview(image);
     mark();
     const next = images[at + 1];
-    if (next) new Image().src = path(next.name, "frame");
+    if (next) new Image().src = path(next, "frame");
     if (at >= images.length - 6) lookFurther();
   }
 
@@ -230,7 +247,7 @@
     sending = sending.then(async () => {
       const before = image.review;
       try {
-        Object.assign(image, await call(path(image.name), { verdict, note: text }));
+        Object.assign(image, await call(path(image), { verdict, note: text }));
         if (before) numbers[before.verdict] -= 1;
         if (image.review) numbers[image.review.verdict] += 1;
         setText(find(".told"), image.review
@@ -307,10 +324,10 @@
   find(".older").addEventListener("click", KEYS.ArrowRight);
   find(".over").addEventListener("error", () => find(".over").removeAttribute("src"));
   find(".shows").addEventListener("change", () => { find(".over").style.visibility = find(".shows").checked ? "" : "hidden"; });
-  filters.addEventListener("change", look);
+  filters.addEventListener("change", () => busy(look));
   filters.addEventListener("submit", (event) => {
     event.preventDefault();
-    open();
+    busy(open);
   });
   find(".which").open = !matchMedia("(max-width: 620px), (max-height: 640px)").matches;
 
@@ -323,7 +340,7 @@
       if (here) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    if (reviewing) open();
+    if (reviewing) busy(open);
   }
 
   addEventListener("hashchange", route);
