@@ -221,6 +221,8 @@ class Store:
                 raise ImageGoneError(reference, f"has no inspection beside it ({error})") from error
             line = reviewed_line(line, reference, inspection, verdict, note, at)
         journal.write(reference, line)
+        if self._uploads:
+            self._uploads.again(reference, image.lane, line)
         return line
 
     def _journal(self, lane: str) -> ReviewJournal:

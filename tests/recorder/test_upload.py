@@ -11,7 +11,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
 from recorder.uploads import UPLOAD, books, numbers, sent, upload_of
 from support.s3_loopback import S3
 
-from edge_agent.recorder import RecorderSettings
+from edge_agent.recorder import RecorderSettings, Verdict
 from edge_agent.recorder.names import Kept
 from edge_agent.recorder.retention import Retention
 from edge_agent.recorder.upload.books import UploadBooks
@@ -248,6 +248,40 @@ def test_an_image_that_goes_while_it_is_uploaded_is_counted_once(rig: Rig, s3: S
     rig.give(2)
     counts = sent(rig)
     assert (counts["wanted"], counts["uploaded"], counts["lost"]) == (2, 1, {"removed": 1})
+    assert numbers(s3) == [2]
+
+
+def test_a_review_sends_its_image_up_again_also_while_it_is_uploaded(rig: Rig, s3: S3) -> None:
+    def review(verdict: Verdict) -> None:
+        [line] = [line for line in rig.lines() if line["source-ref"].endswith("_1.png")]
+        rig.recorder.review("a", line["source-ref"].rpartition("/")[2][:-4], verdict, "")
+
+    def in_s3() -> Dict[str, Any]:
+        return json.loads(s3.buckets["parts"][s3.put[-1]])
+
+    def change(key: str) -> None:
+        if key.endswith("_1.manifest") and len(s3.put) < 3:
+            review("wrong")
+
+    s3.on_put = change
+    rig.start(upload=UPLOAD)
+    rig.give(1)
+    until(lambda: len(s3.put) == 6)
+    assert sent(rig) == {"found": 0, "wanted": 1, "uploaded": 1, "waiting": 0, "lost": {}}
+    assert (in_s3()["anomaly-label"], in_s3()["review"]["verdict"]) == (1, "wrong")
+    review("right")
+    assert sent(rig) == {"found": 0, "wanted": 2, "uploaded": 2, "waiting": 0, "lost": {}}
+    assert (in_s3()["anomaly-label"], in_s3()["review"]["verdict"]) == (0, "right")
+    assert len(s3.buckets["parts"]) == 3
+
+
+def test_what_a_person_reviewed_goes_up_whatever_the_rules(rig: Rig, s3: S3) -> None:
+    rig.start(upload={**UPLOAD, "rules": {"defects": {"verdict": "anomalous"}}})
+    rig.give(2)
+    rig.settled()
+    name = rig.lines()[0]["source-ref"].rpartition("/")[2][:-4]
+    rig.recorder.review("a", name, "wrong", "a crack")
+    assert sent(rig) == {"found": 0, "wanted": 1, "uploaded": 1, "waiting": 0, "lost": {}}
     assert numbers(s3) == [2]
 
 

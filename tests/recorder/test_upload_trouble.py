@@ -204,7 +204,7 @@ def test_a_fault_of_ours_stops_the_upload_alone(
     def fail(*_arguments: Any) -> Any:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(uploader, "read_line", fail)
+    monkeypatch.setattr(uploader, "line_in", fail)
     rig.start(upload=UPLOAD)
     rig.give(1)
     until(rig.recorder.upload_faulty)

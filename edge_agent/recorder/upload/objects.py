@@ -40,14 +40,14 @@ def objects_of(root: Path, reference: str, line: Dict[str, Any], bucket: str, pr
     yield Object(base + beside(reference, ".manifest"), content, "application/json")
 
 
-def read_line(root: Path, waiting: Waiting) -> Optional[Dict[str, Any]]:
-    """An image's line out of its file in the queue, or, where a power cut tore that, out of the lane's manifest; None: it is
-    in neither.
+def line_in(text: bytes, root: Path, waiting: Waiting) -> Optional[Dict[str, Any]]:
+    """An image's line out of the text of its file in the queue, or, where a power cut tore that, out of the lane's manifest;
+    None: it is in neither.
 
     Raises:
-        OSError: what is there cannot be read; the file in the queue is gone (FileNotFoundError).
+        OSError: the manifest cannot be read.
     """
-    line = _decoded(waiting.file.read_bytes(), waiting.reference)
+    line = _decoded(text, waiting.reference)
     if line is None:
         with contextlib.suppress(FileNotFoundError), (root / f"{waiting.lane}.manifest").open("rb") as manifest:
             lines = (_decoded(text, waiting.reference) for text in manifest if waiting.reference.encode() in text)

@@ -92,6 +92,16 @@ class UploadQueue:
         with contextlib.suppress(OSError):
             (self._directory / _DRAFT).unlink()
 
+    def again(self, reference: str, lane: str, line: bytes) -> None:
+        """A recorded image has another line; it goes up with that one, whether it waits still or not. By the thread of `draft`."""
+        self.draft(line)
+        with self._lock:
+            waits_still = self._file(reference).exists()
+            (self._directory / _DRAFT).rename(self._file(reference))
+            if not waits_still:
+                self._books.want(lane)
+        self.news.set()
+
     def waits(self, kept: Kept) -> bool:
         return self._file(kept.reference).exists()
 
@@ -104,9 +114,9 @@ class UploadQueue:
         names = heapq.nsmallest(count, self._names()) if self._is_open else []
         return [self._waiting(name) for name in names]
 
-    def uploaded(self, waiting: Waiting) -> None:
-        """It is in S3."""
-        self._settle(waiting, None)
+    def uploaded(self, waiting: Waiting, text: bytes) -> None:
+        """It is in S3, as its file said when that was `text`; one that says something else now waits on."""
+        self._settle(waiting, None, text)
 
     def lost(self, waiting: Waiting, cause: str) -> None:
         """It cannot be uploaded."""
@@ -118,12 +128,14 @@ class UploadQueue:
             self._is_left = True
             self._books.leave()
 
-    def _settle(self, waiting: Waiting, cause: Optional[str]) -> None:
+    def _settle(self, waiting: Waiting, cause: Optional[str], text: Optional[bytes] = None) -> None:
         """Of those who come here, the one counts that the file goes by."""
         with self._lock:
             if self._is_left:
                 return
             try:
+                if text is not None and waiting.file.read_bytes() != text:
+                    return
                 waiting.file.unlink()
             except FileNotFoundError:
                 return

@@ -25,8 +25,8 @@ class UploadSettings(Settings, frozen=True):
         bucket: its name; empty: nothing is uploaded.
         prefix: of all keys; `{thing}` stands for the thing's name.
         region: of the bucket; empty: as boto3 finds it (AWS_DEFAULT_REGION, which a nucleus sets).
-        rules: by name: an image is uploaded when its part meets one of them, or a command asked for it; without any rule,
-            every image is.
+        rules: by name: an image is uploaded when its part meets one of them, a command asked for it, or a person reviewed
+            it; without any rule, every image is.
         bytes_per_s: at most so many on average, at least 1000; 0: as fast as it goes.
         timeout_s: seconds that S3 may be silent, 1 to 300.
     """

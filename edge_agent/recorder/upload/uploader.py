@@ -15,7 +15,7 @@ from edge_agent.greengrass.pace import Pace
 from edge_agent.outage import Outage
 from edge_agent.recorder.upload.books import UploadBooks
 from edge_agent.recorder.upload.bucket import Bucket
-from edge_agent.recorder.upload.objects import Object, objects_of, read_line
+from edge_agent.recorder.upload.objects import Object, line_in, objects_of
 from edge_agent.recorder.upload.queue import UploadQueue, Waiting
 from edge_agent.recorder.upload.settings import UploadSettings
 
@@ -131,13 +131,14 @@ class Uploader:
     def _upload(self, waiting: Waiting) -> bool:
         """Send the objects of one image, or count why that cannot be; whether S3 has them all."""
         try:
-            line = read_line(self._root, waiting)
+            text = waiting.file.read_bytes()
+            line = line_in(text, self._root, waiting)
             if line is not None:
                 settings = self._settings
                 for one in objects_of(self._root, waiting.reference, line, settings.bucket, settings.prefix):
                     if not self._send(one):
                         return False
-                self._queue.uploaded(waiting)
+                self._queue.uploaded(waiting, text)
                 return True
             cause = "damaged"
         except FileNotFoundError:
