@@ -73,7 +73,30 @@ def test_no_more_pictures_are_copied_than_are_wanted(albums: Albums, clock: Step
         if picture is not None:
             album.developed(picture.sequence, Developed(b"f", b"", b"t"))
         clock.sleep(0.1)
-    assert (masks.copied, album.since(0, STRIP)["pictures"]) == (2, [1, 6])
+    assert (masks.copied, album.since(0, STRIP)["pictures"]) == (3, [1, 5, 9])
+
+
+def test_a_line_as_quick_as_the_pace_has_a_picture_of_each_part(albums: Albums, clock: Steps) -> None:
+    assert _copied(albums, clock, [0.27, 0.23] * 5, anomalous=False) == list(range(1, 11))
+
+
+def test_anomalous_parts_get_more_pictures(albums: Albums, clock: Steps) -> None:
+    assert _copied(albums, clock, [0.1] * 10, anomalous=True) == list(range(1, 11))
+    assert _copied(albums, clock, [0.1] * 10, anomalous=False) == [1, 3, 5, 7, 9]
+
+
+def _copied(albums: Albums, clock: Steps, gaps: List[float], *, anomalous: bool) -> List[int]:
+    """Parts that got a picture, of those with these gaps, at four pictures a second."""
+    album = albums.of(f"{anomalous}")
+    clock.sleep(1)
+    album.watch(0.25)
+    for sequence, gap in enumerate(gaps, 1):
+        album.look(make_frame(sequence), make_inspection(sequence, anomalous=anomalous), lambda: None)
+        picture = album.picture()
+        if picture is not None:
+            album.developed(picture.sequence, Developed(b"f", b"", b"t"))
+        clock.sleep(gap)
+    return list(album.since(0, STRIP)["pictures"])
 
 
 def test_a_copied_picture_is_not_the_ring_of_frames(albums: Albums) -> None:
