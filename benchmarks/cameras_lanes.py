@@ -22,22 +22,15 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List
 
-import numpy as np
-
+from benchmarks.lanes import MemoryCamera, lane_context, memory_lane
 from benchmarks.workload import SIZES, render_frames
 from edge_agent import sample
-from edge_agent.agent.lanes import Lanes
-from edge_agent.agent.stations import LaneStations
-from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
-from edge_agent.frame import Pixels
 from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
-from edge_agent.lane import Lane, LaneContext, LaneSettings
-from edge_agent.outputs import Outputs
 from edge_agent.spool import Spool, SpoolSettings
 
 _MANY, _IDLE = 8, 10
@@ -92,44 +85,14 @@ def _neighbours(scratch: Path) -> Iterator[Path]:
         server.stop()
 
 
-class _MemoryCamera:
-    """Copies frames from memory, without end."""
-
-    free_running = False
-
-    def __init__(self, frames: List[Pixels]) -> None:
-        self._frames = frames
-        self._given = 0
-        self._clock = SystemClock()
-
-    def open(self) -> None:
-        pass
-
-    def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:  # noqa: ARG002 - the camera's signature
-        frame = self._frames[self._given % len(self._frames)]
-        self._given += 1
-        captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-        pixels = reserve(frame.shape[0], frame.shape[1])
-        np.copyto(pixels, frame)
-        return Captured("memory", captured_at_ns, captured_ns, pixels)
-
-    def close(self) -> None:
-        pass
-
-
 def _rates(scratch: Path, count: int, seconds: float) -> List[float]:
     """Inspections a second of each of so many lanes."""
     clock = SystemClock()
     spool = Spool(scratch / "spool", SpoolSettings(), clock)
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
     publisher = Publisher(spool, IpcClient.connect, published, clock)
-    outputs = Outputs("benchmark", clock, spool.directory / "kept", LaneStations(Lanes(0.0)))
-    socket = str(scratch / "server.sock")
-    context = LaneContext(socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
-    # The camera's own settings are not used: the camera is given.
-    lane_settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"))
-    frames = render_frames(SIZES["vga"])
-    lanes = [Lane(f"lane-{number}", _MemoryCamera(frames), lane_settings, context) for number in range(count)]
+    context, frames = lane_context(str(scratch / "server.sock"), spool), render_frames(SIZES["vga"])
+    lanes = [memory_lane(f"lane-{number}", MemoryCamera(frames), context) for number in range(count)]
     spool.start()
     publisher.start()
     for lane in lanes:

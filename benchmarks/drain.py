@@ -35,21 +35,15 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.inspections import make_entry
+from benchmarks.lanes import MemoryCamera, lane_context, memory_lane
 from benchmarks.machine import pss_mb
 from benchmarks.workload import SIZES, percentile, render_frames
 from edge_agent import sample
-from edge_agent.agent.lanes import Lanes
-from edge_agent.agent.stations import LaneStations
-from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
-from edge_agent.errors import EndOfInputError
-from edge_agent.frame import Pixels
 from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
 from edge_agent.inspection import inspections_in
-from edge_agent.lane import Lane, LaneContext, LaneSettings
-from edge_agent.outputs import Outputs
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
 _TOPIC = "edge-agent/benchmark/inspections"
@@ -64,38 +58,6 @@ _PUBLISH: Dict[str, PublishSettings] = {
 }
 _PSS_SAMPLES = 20
 _AT_ONCE = 500
-
-
-class _LiveCamera:
-    """Ten frames a second from memory, until it is told to end."""
-
-    free_running = True
-
-    def __init__(self, frames: List[Pixels]) -> None:
-        self._frames = frames
-        self._given = 0
-        self._clock = SystemClock()
-        self._begin = time.perf_counter()
-        self.ended = threading.Event()
-
-    def open(self) -> None:
-        self._begin = time.perf_counter()
-
-    def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
-        wait = self._begin + self._given / _LIVE_RATE - time.perf_counter()
-        if self.ended.wait(max(0.0, min(wait, timeout))):
-            raise EndOfInputError("benchmark", "has no more frames")
-        if wait > timeout:
-            return None
-        frame = self._frames[self._given % len(self._frames)]
-        self._given += 1
-        captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-        pixels = reserve(frame.shape[0], frame.shape[1])
-        np.copyto(pixels, frame)
-        return Captured("memory", captured_at_ns, captured_ns, pixels)
-
-    def close(self) -> None:
-        pass
 
 
 class _WatchedSpool(Spool):
@@ -139,16 +101,12 @@ def _nucleus(scratch: Path, mode: str, *, record: Optional[Path] = None) -> Iter
 
 def _drain(scratch: Path, mode: str, server: str, *, backlog: int, normal_s: float) -> Dict[str, Any]:
     record = scratch / f"{mode}.jsonl"
-    clock = SystemClock()
     spool = _WatchedSpool(scratch / f"spool-{mode}")
     spool.start()
-    camera = _LiveCamera(render_frames(SIZES["vga"]))
-    settings = LaneSettings(model=sample.MODEL_NAME, camera=FolderSettings(path="/"), deadline_s=30.0)
-    outputs = Outputs("benchmark", clock, scratch / "kept", LaneStations(Lanes(0.0)))
-    context = LaneContext(socket=server, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
-    lane = Lane(_LIVE_CAMERA, camera, settings, context)
+    camera = MemoryCamera(render_frames(SIZES["vga"]), rate=_LIVE_RATE)
+    lane = memory_lane(_LIVE_CAMERA, camera, lane_context(server, spool), deadline_s=30.0)
     with _nucleus(scratch, mode, record=record):
-        publisher = Publisher(spool, IpcClient.connect, _PUBLISH[mode], clock)
+        publisher = Publisher(spool, IpcClient.connect, _PUBLISH[mode], SystemClock())
         publisher.start()
         lane.start()
         while len(spool.took) < 2 * _LIVE_RATE:  # the model has started, the first frames are behind us

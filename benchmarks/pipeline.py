@@ -22,58 +22,21 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-import numpy as np
-
 from benchmarks import machine
+from benchmarks.lanes import MemoryCamera, lane_context, memory_lane
 from benchmarks.workload import SIZES, WARM_UP, bare_times, package_name, percentile, render_frames, write_packages
 from edge_agent import sample
-from edge_agent.agent.lanes import Lanes
-from edge_agent.agent.stations import LaneStations
 from edge_agent.allocator import keep_freed_memory
-from edge_agent.cameras import Captured, FolderSettings, Reserve
 from edge_agent.clock import SystemClock
 from edge_agent.demo.processes import Process
-from edge_agent.errors import EndOfInputError
 from edge_agent.frame import Pixels
 from edge_agent.greengrass.ipc import IpcClient
 from edge_agent.greengrass.publisher import Publisher, PublishSettings
-from edge_agent.lane import Lane, LaneContext, LaneSettings
-from edge_agent.outputs import Outputs
 from edge_agent.spool import Entry, Spool, SpoolSettings
 
 TRANSPORTS = {"shm": "shared_memory", "bytes": "bytes"}
 _FRAMES = {"vga": 150, "1080p": 120, "12mp": 60}
 _ROUNDS = 3
-
-
-class _MemoryCamera:
-    """Copies frames from memory; with a gate, each only after the one before it was inspected."""
-
-    free_running = False
-
-    def __init__(self, frames: List[Pixels], count: int, gate: Optional[threading.Semaphore]) -> None:
-        self._frames = frames
-        self._left = count
-        self._gate = gate
-        self._clock = SystemClock()
-
-    def open(self) -> None:
-        pass
-
-    def capture(self, reserve: Reserve, timeout: float) -> Optional[Captured]:
-        if self._left == 0:
-            raise EndOfInputError("benchmark", "has no more frames")
-        if self._gate is not None and not self._gate.acquire(timeout=timeout):
-            return None
-        self._left -= 1
-        frame = self._frames[self._left % len(self._frames)]
-        captured_at_ns, captured_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-        pixels = reserve(frame.shape[0], frame.shape[1])
-        np.copyto(pixels, frame)
-        return Captured("memory", captured_at_ns, captured_ns, pixels)
-
-    def close(self) -> None:
-        pass
 
 
 class _WatchedSpool(Spool):
@@ -100,20 +63,12 @@ def _path(
     """Milliseconds from slot to spool for each frame, and frames/s."""
     gate = threading.Semaphore(1) if one_at_a_time else None
     spool = _WatchedSpool(Path(socket).with_name("spool"), gate)
-    clock = SystemClock()
-    # The camera's own settings are not used: the camera is given.
-    settings = LaneSettings(
-        model=name,
-        camera=FolderSettings(path="/"),
-        pixels=TRANSPORTS[transport],  # type: ignore[arg-type] # one of the two literals
-        deadline_s=30.0,
-    )
     # As fast as any nucleus takes messages: what goes out must not be what is measured.
     published = PublishSettings(topic="benchmark/inspections", messages_per_s=100, bytes_per_s=512_000)
-    publisher = Publisher(spool, IpcClient.connect, published, clock)
-    outputs = Outputs("benchmark", clock, spool.directory / "kept", LaneStations(Lanes(0.0)))
-    context = LaneContext(socket=socket, spool=spool, outputs=outputs, clock=clock, thing="benchmark", run="0" * 32)
-    lane = Lane("benchmark", _MemoryCamera(frames, count + WARM_UP, gate), settings, context)
+    publisher = Publisher(spool, IpcClient.connect, published, SystemClock())
+    camera = MemoryCamera(frames, count=count + WARM_UP, gate=gate)
+    context = lane_context(socket, spool)
+    lane = memory_lane("benchmark", camera, context, name, pixels=TRANSPORTS[transport], deadline_s=30.0)
     spool.start()
     publisher.start()
     lane.start()
