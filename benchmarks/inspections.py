@@ -19,7 +19,12 @@ def make_entry(spool: Spool, camera: str) -> Entry:
     accounting.capture()
     accounting.inspect()
     sequence = spool.next_sequence(camera)
-    inspection = Inspection(
+    return Entry(camera, sequence, anomalous=True, body=make_inspection(camera, sequence).to_json())
+
+
+def make_inspection(camera: str, sequence: int) -> Inspection:
+    """Of a scratched part."""
+    return Inspection(
         id=uuid.uuid4().hex,
         run=_RUN,
         thing="benchmark",
@@ -36,4 +41,3 @@ def make_entry(spool: Spool, camera: str) -> Entry:
         image_height=480,
         source=f"part-{sequence:06d}.png",
     )
-    return Entry(camera, sequence, anomalous=True, body=inspection.to_json())

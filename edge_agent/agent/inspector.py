@@ -13,7 +13,7 @@ import msgspec
 from edge_agent.agent.lanes import Lanes
 from edge_agent.agent.settings import InspectorSettings
 from edge_agent.agent.stations import LaneStations
-from edge_agent.cameras import make_camera
+from edge_agent.cameras import Camera, CameraSettings, make_camera
 from edge_agent.clock import Clock
 from edge_agent.config import convert, join
 from edge_agent.greengrass.publisher import IotCore, Publisher
@@ -53,6 +53,7 @@ class Inspector:
         connect: gives a connection to AWS IoT Core; called again after one was lost.
         clock: time.
         config_file: where the settings are from, if from a file.
+        cameras: gives the camera of a lane's settings, not opened yet.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Inspector:
         connect: Callable[[], IotCore],
         clock: Clock,
         config_file: Optional[Path] = None,
+        cameras: Callable[[CameraSettings, Clock], Camera] = make_camera,
     ) -> None:
         self._clock = clock
+        self._cameras = cameras
         self._connect = connect
         self._thing = thing
         self._run_id = uuid.uuid4().hex
@@ -203,7 +206,7 @@ class Inspector:
             observations=self._observations,
             onlookers=lambda lane: [self.albums.of(lane), self.recorder],
         )
-        return Lane(name, make_camera(settings.camera, self._clock), settings, context)
+        return Lane(name, self._cameras(settings.camera, self._clock), settings, context)
 
     def _change_lane(self, name: str, **changes: Any) -> None:
         lane = self.lane(name)

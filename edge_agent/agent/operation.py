@@ -25,6 +25,7 @@ from edge_agent.agent.talk.controls import Controls
 from edge_agent.agent.talk.conversation import Conversation
 from edge_agent.agent.trigger_calls import TriggerCalls
 from edge_agent.agent.trigger_messages import TriggerMessages
+from edge_agent.cameras import Camera, CameraSettings, make_camera
 from edge_agent.clock import Clock
 from edge_agent.config import read_file
 from edge_agent.figures import Figure
@@ -45,6 +46,7 @@ class Operation:
     clock: time.
     stop: ends the run.
     settled: called with the first settings, before anything is started.
+    cameras: see Inspector.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Operation:
         clock: Clock,
         stop: threading.Event,
         settled: Callable[[InspectorSettings], None] = lambda _settings: None,
+        cameras: Callable[[CameraSettings, Clock], Camera] = make_camera,
     ) -> None:
         self._config_file = config_file
         self._thing = thing
         self._clock = clock
         self._stop = stop
         self._settled = settled
+        self._cameras = cameras
         self._watch: Optional[ConfigurationWatch] = None
         self._controls: Optional[Controls] = None
         self._calls: Optional[HttpCalls] = None
@@ -119,7 +123,12 @@ class Operation:
         if file is None:
             self._settled(settings)
         inspector = Inspector(
-            settings, thing=self._thing, connect=IpcClient.connect, clock=clock, config_file=self._config_file
+            settings,
+            thing=self._thing,
+            connect=IpcClient.connect,
+            clock=clock,
+            config_file=self._config_file,
+            cameras=self._cameras,
         )
         keeper = ConfigurationKeeper(inspector.apply, self._thing, stop)
         watch = ConfigurationWatch(self._reader(session), self._subject, keeper, clock, data)

@@ -119,6 +119,22 @@ def test_cameras_lanes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_line() -> None:
+    figures = _quick("line", "--load", "4x600")
+    parts = figures["parts"]["4x600"]
+    assert parts["parts"] > 0
+    assert set(parts["added_ms"]) == {"p50", "p99", "max"}
+    assert parts["to_output_ms"]["p50"] > parts["model_ms"]["p50"] > 0
+    assert figures["outputs"]["pulses"] == 20
+    assert figures["outputs"]["width_error_ms"]["p99"] >= 0
+    for burden in ("viewers", "recorder"):
+        assert figures[burden]["parts"]["with"] > 0
+        assert figures[burden]["p99_ratio"] > 0
+    assert figures["recorder"]["images"]["recorded"] > 0
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_packaging() -> None:
     figures = _quick("packaging")
