@@ -21,6 +21,7 @@ from edge_agent.frame import Pixels
 from edge_agent.inspection import Inspection
 from edge_agent.recorder.choice import Wanted
 from edge_agent.recorder.found import look_through
+from edge_agent.recorder.indexed import indexed
 from edge_agent.recorder.journal import ReviewJournal
 from edge_agent.recorder.manifest import Listed, manifest_line, manifest_of
 from edge_agent.recorder.names import DRAFT_MASK, DRAFT_SIDECAR, Kept, beside, reference_of
@@ -155,9 +156,9 @@ class Store:
         mask_path = None if mask is None else directory / DRAFT_MASK
         options = {"quality": self._settings.quality} if self._settings.format == "jpeg" else {"compress_level": 1}
         try:
-            size = _save(path, pixels, self._settings.format, **options)
+            size = _save(path, Image.fromarray(pixels), self._settings.format, **options)
             if mask is not None and mask_path is not None:
-                size += _save(mask_path, mask, "png", compress_level=1)
+                size += _save(mask_path, _picture(mask, inspection), "png", compress_level=1)
         except OSError:
             _unlink(path, *([mask_path] if mask_path else []))
             raise
@@ -231,10 +232,14 @@ class Store:
         return self._journals[lane]
 
 
-def _save(path: Path, pixels: Pixels, kind: str, **options: int) -> int:
+def _picture(mask: Pixels, inspection: Inspection) -> Image.Image:
+    return indexed(mask, [anomaly.hex_color for anomaly in inspection.anomalies]) or Image.fromarray(mask)
+
+
+def _save(path: Path, image: Image.Image, kind: str, **options: int) -> int:
     """Write an image; its bytes. Into a file: Pillow then works without the interpreter's lock, which the lanes need."""
     with path.open("wb") as file:
-        Image.fromarray(pixels).save(file, kind, **options)
+        image.save(file, kind, **options)
     return path.stat().st_size
 
 

@@ -72,6 +72,10 @@ def test_the_mask_of_an_anomaly_labels_its_pixels(rig: Rig) -> None:
     classes = read_mask(examples[0], ["background", "scratch"], (64, 64))
     assert (classes[:8, :8] == 1).all()
     assert classes.sum() == 64
+    # Each pixel has the number of its class in the line's map of colours.
+    with Image.open(next(rig.path.rglob("*.mask"))) as written:
+        assert written.mode == "P"
+        assert (np.asarray(written) == classes).all()
     assert sum(path.stat().st_size for path in rig.files()) == rig.recorder.status()["bytes"]
     rig.stop()
     again = Rig(rig.path)
