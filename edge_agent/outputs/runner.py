@@ -89,12 +89,16 @@ class Runner:
             if self._schedule.next_ns() == by_ns:
                 self._changed.notify_all()
 
-    def offer(self, part: Part, inspection: Inspection) -> None:
-        """The part has its verdict. One that comes too late for a timed output was acted on, and counted, before."""
+    def offer(self, part: Part, inspection: Inspection) -> bool:
+        """The part has its verdict. One that comes too late for a timed output was acted on, and counted, before.
+
+        Returns:
+            Whether there is something to do at once.
+        """
         with self._changed:
             self._heard_ns = self._clock.monotonic_ns()
             if not self._schedule.settle(part):
-                return
+                return False
             self._books.offer()
             met = self.settings.when.is_met_by(inspection)
             if self._state == "safe" and not self._judged:
@@ -102,8 +106,9 @@ class Runner:
                 self._changed.notify_all()
             if met or self._output.follows:
                 self._add(Action(part, on=met, due_ns=self._due_ns(part), inspection=inspection))
-            else:
-                self._books.skip()
+                return not self.settings.act_after_ms
+            self._books.skip()
+            return False
 
     def give_up(self, part: Part, cause: Cause, detail: str) -> None:
         """The part will get no verdict."""

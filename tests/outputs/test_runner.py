@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.outputs import inspection, part, until
 
 from edge_agent.clock import SystemClock
 from edge_agent.errors import OutputError, OutputNotConnectedError
+from edge_agent.outputs import Outputs
 from edge_agent.outputs.base import Action, Output, SafeReason
 from edge_agent.outputs.books import OutputBooks
 from edge_agent.outputs.runner import Runner
@@ -325,3 +327,25 @@ def test_parts_that_nobody_settles_are_bounded(bench: Callable[..., Bench]) -> N
     assert counts["offered"] == counts["dropped"]["full"] == 3000 - 1025
     one.runner.offer(part(3000), inspection(3000))
     assert one.counts()["offered"] == counts["offered"], "a part was offered twice"
+
+
+def test_an_output_acts_before_a_busy_lane_goes_on(
+    start: Callable[..., Outputs], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = ScriptedOutput(drives=True, follows=False)
+    monkeypatch.setattr("edge_agent.outputs.outputs.make_output", lambda _to, _context: output)
+    outputs = start(x={"to": {"type": "gpio", "chip": f"sim:{tmp_path}", "line": 1}, "max_late_ms": 60_000})
+    until(lambda: outputs.states()["x"] == "safe")
+    interval = sys.getswitchinterval()
+    # The interpreter is nobody else's until this thread lets go of it.
+    sys.setswitchinterval(30.0)
+    try:
+        first = []
+        # Of many, since on a machine with other work a thread may need longer to be awake.
+        for sequence in range(1, 101):
+            outputs.offer(part(sequence), inspection(sequence))
+            first.append(len(output.applied()) == sequence)
+            until(lambda number=sequence: len(output.applied()) == number)
+    finally:
+        sys.setswitchinterval(interval)
+    assert any(first)
