@@ -11,6 +11,7 @@ import os
 from typing import Any, Callable, Dict, List
 
 from benchmarks import line_load, line_outputs, line_parts, machine
+from benchmarks.line_site import Share
 from edge_agent.allocator import keep_freed_memory
 
 _QUICK_LOADS = ("1x600", "4x1200")
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of each load of `parts`; 60 if not given, 2 with --quick")
     parser.add_argument("--turns", type=int, help="with viewers or recorder; 10 if not given, 1 with --quick")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the model server")
+    parser.add_argument("--units", type=int, default=1, help="engines of the model that share them")
     options = parser.parse_args()
     keep_freed_memory()
     loads = [os.getloadavg()[0]]
@@ -34,6 +36,7 @@ def main() -> None:
     settings = {
         "quick": options.quick,
         "threads": options.threads,
+        "units": options.units,
         "outputs": line_outputs.settings(),
         "turn_s": _turn_s(options),
         # Whatever else the machine does is in these, too, and in every figure.
@@ -45,7 +48,7 @@ def main() -> None:
 def _parts(options: argparse.Namespace) -> Dict[str, Any]:
     names: List[str] = options.load or list(_QUICK_LOADS if options.quick else line_parts.LOADS)
     seconds = options.seconds or (2.0 if options.quick else 60.0)
-    return {name: line_parts.measure(line_parts.LOADS[name], seconds, options.threads) for name in names}
+    return {name: line_parts.measure(line_parts.LOADS[name], seconds, _share(options)) for name in names}
 
 
 def _outputs(options: argparse.Namespace) -> Dict[str, Any]:
@@ -53,11 +56,15 @@ def _outputs(options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _viewers(options: argparse.Namespace) -> Dict[str, Any]:
-    return line_load.viewers(_turns(options), _turn_s(options), options.threads)
+    return line_load.viewers(_turns(options), _turn_s(options), _share(options))
 
 
 def _recorder(options: argparse.Namespace) -> Dict[str, Any]:
-    return line_load.recorder(_turns(options), _turn_s(options), options.threads)
+    return line_load.recorder(_turns(options), _turn_s(options), _share(options))
+
+
+def _share(options: argparse.Namespace) -> Share:
+    return Share(options.threads, options.units)
 
 
 def _turns(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Tuple
 
-from benchmarks.line_site import Load, Site, Window, quantiles, site
+from benchmarks.line_site import Load, Share, Site, Window, quantiles, site
 from benchmarks.workload import percentile
 from edge_agent.recorder import RecorderSettings
 
@@ -26,19 +26,19 @@ _VIEWERS = 10
 Burden = Callable[[Site, Path], ContextManager[None]]
 
 
-def viewers(turns: int, seconds: float, threads: int) -> Dict[str, Any]:
-    figures, _report = _by_turns(Load(cameras=1, rate=20), _watched, turns, seconds, threads)
+def viewers(turns: int, seconds: float, share: Share) -> Dict[str, Any]:
+    figures, _report = _by_turns(Load(cameras=1, rate=20), _watched, turns, seconds, share)
     return figures
 
 
-def recorder(turns: int, seconds: float, threads: int) -> Dict[str, Any]:
-    figures, report = _by_turns(Load(cameras=1, rate=20, size="1080p"), _recorded, turns, seconds, threads)
+def recorder(turns: int, seconds: float, share: Share) -> Dict[str, Any]:
+    figures, report = _by_turns(Load(cameras=1, rate=20, size="1080p"), _recorded, turns, seconds, share)
     books = report["recorder"]["lanes"]["line-0"]
     return {**figures, "images": {"recorded": books["recorded"], "dropped": books["dropped"]}}
 
 
 def _by_turns(
-    load: Load, burden: Burden, turns: int, seconds: float, threads: int
+    load: Load, burden: Burden, turns: int, seconds: float, share: Share
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     alone: List[Window] = []
     burdened: List[Window] = []
@@ -46,7 +46,7 @@ def _by_turns(
         scratch, beside = Path(directory) / "site", Path(directory) / "beside"
         scratch.mkdir()
         beside.mkdir()
-        with site(scratch, load, threads) as line:
+        with site(scratch, load, share) as line:
             for _ in range(turns):
                 alone.append(line.run(seconds))
                 with burden(line, beside):

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
-from benchmarks.line_site import Load, quantiles, site
+from benchmarks.line_site import Load, Share, quantiles, site
 
 #: By name.
 LOADS: Dict[str, Load] = {
@@ -19,9 +19,9 @@ LOADS: Dict[str, Load] = {
 }
 
 
-def measure(load: Load, seconds: float, threads: int) -> Dict[str, Any]:
+def measure(load: Load, seconds: float, share: Share) -> Dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
-        with site(Path(scratch), load, threads) as line:
+        with site(Path(scratch), load, share) as line:
             window = line.run(seconds)
         to_output, notes = line.to_output_ms(window), line.notes(window)
         late = line.late_ms(window)

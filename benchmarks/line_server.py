@@ -1,4 +1,6 @@
-"""A model server that writes down how long each call took: python -m benchmarks.line_server MODELS SOCKET THREADS NOTES.
+"""A model server that writes down how long each call took.
+
+    python -m benchmarks.line_server MODELS SOCKET THREADS UNITS NOTES
 
 One line for each verdict: monotonic clock in nanoseconds, then milliseconds of waiting for its turn and of the model's own
 work (pre-processing, inference, post-processing).
@@ -15,7 +17,7 @@ from typing import IO, List, NamedTuple
 from edge_agent.allocator import keep_freed_memory
 from edge_agent.clock import SystemClock
 from edge_agent.model.verdict import StageTimings
-from edge_agent.server import ModelServer
+from edge_agent.server import InferenceUnits, ModelServer
 from edge_agent.server.observer import Unobserved
 
 
@@ -56,13 +58,14 @@ class _Call(Unobserved):
 
 
 def main() -> None:
-    models, socket, threads, notes = sys.argv[1:]
+    models, socket, threads, units, notes = sys.argv[1:]
     keep_freed_memory()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     with Path(notes).open("w") as file:
-        server = ModelServer(models, socket, int(threads), observer=_Calls(file))
+        wanted = {path.name: InferenceUnits(int(units), int(units)) for path in Path(models).iterdir()}
+        server = ModelServer(models, socket, int(threads), units=wanted, observer=_Calls(file))
         server.start()
         stop.wait()
         server.stop(1.0)

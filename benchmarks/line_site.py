@@ -51,6 +51,13 @@ class Load(NamedTuple):
     together: bool = False
 
 
+class Share(NamedTuple):
+    """What the model server has of the machine: threads, and engines of the model that share them."""
+
+    threads: int
+    units: int = 1
+
+
 class Window(NamedTuple):
     """A stretch of time on the monotonic clock, nanoseconds."""
 
@@ -171,14 +178,14 @@ class Site:
 
 
 @contextmanager
-def site(scratch: Path, load: Load, threads: int) -> Iterator[Site]:
+def site(scratch: Path, load: Load, share: Share) -> Iterator[Site]:
     """A line that runs, in an empty directory; what it wrote down can be asked for when it has ended."""
     write_packages(scratch / "models")
     os.environ["SVCUID"] = os.urandom(16).hex()
     os.environ["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"] = str(scratch / "nucleus.sock")
     nucleus = Process("nucleus", ["nucleus", "--socket", str(scratch / "nucleus.sock")], scratch, {})
-    arguments = [str(scratch / "models"), str(scratch / "server.sock"), str(threads), str(scratch / "notes")]
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.line_server", *arguments])
+    serve = [sys.executable, "-m", "benchmarks.line_server", str(scratch / "models"), str(scratch / "server.sock")]
+    server = subprocess.Popen([*serve, str(share.threads), str(share.units), str(scratch / "notes")])
     try:
         nucleus.wait_for(scratch / "nucleus.sock", _START_S)
         _until((scratch / "server.sock").exists)

@@ -26,7 +26,8 @@ def indexed(mask: Pixels, hex_colors: Sequence[str]) -> Optional[Image.Image]:
     colors = [bytes.fromhex(color[1:]) for color in hex_colors]
     # Plane by plane: to look at every third byte takes five times as long.
     red, green, blue = (np.ascontiguousarray(mask[..., channel]) for channel in range(3))
-    numbers = np.zeros(mask.shape[:2], np.uint8)
+    height, width = mask.shape[:2]
+    numbers = np.zeros((height, width), np.uint8)
     found = 0
     for number, color in enumerate(colors):
         same = red == color[0]
@@ -36,7 +37,6 @@ def indexed(mask: Pixels, hex_colors: Sequence[str]) -> Optional[Image.Image]:
         numbers += same.view(np.uint8) * np.uint8(number)
     if found != numbers.size:  # more of them where two classes have one colour
         return None
-    height, width = numbers.shape
     image = Image.frombuffer("P", (width, height), numbers, "raw", "P", 0, 1)
     image.putpalette(b"".join(colors))
     return image
