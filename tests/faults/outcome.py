@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 
 @dataclass
@@ -20,3 +20,10 @@ class Outcome:
 
     def as_dict(self) -> Dict[str, Any]:
         return {"count": self.count, "passed": self.passed, "figures": {**self.figures, "bars": self.bars}}
+
+
+def quantiles(values: List[float]) -> Dict[str, float]:
+    """Of milliseconds or seconds; zeros where there are none."""
+    ordered = sorted(values) or [0.0]
+    last = len(ordered) - 1
+    return {name: round(ordered[int(at * last)], 3) for name, at in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Tuple
 from support.outputs import BrokerPeer, ChipPeer, HookPeer, Peer, PlcPeer, until
 from support.plant import Plant
 
-from faults.outcome import Outcome
+from faults.outcome import Outcome, quantiles
 from faults.plants import Load, plant_of, settled
 
 _LANE = "a"
@@ -207,9 +207,9 @@ class _Line:
             {
                 "faults": count * (len(FAULTS) + 1),
                 "frames": given,
-                "inspection_ms": {"healthy": _quantiles(healthy), "under_fault": _quantiles(faulty)},
-                "safe_after_fault_ms": _quantiles(safe_ms),
-                "well_again_after_s": _quantiles(self._back_s),
+                "inspection_ms": {"healthy": quantiles(healthy), "under_fault": quantiles(faulty)},
+                "safe_after_fault_ms": quantiles(safe_ms),
+                "well_again_after_s": quantiles(self._back_s),
                 "most_failures_before_the_breaker_opened": max(self._failures),
                 "outputs": report["outputs"],
                 "accounting": report["accounting"][_LANE],
@@ -249,9 +249,3 @@ class _Line:
             under = any(first < line["sequence"] <= last for first, last in self._under_fault)
             (faulty if under else healthy).append(line["timings_ms"]["total"])
         return healthy, faulty
-
-
-def _quantiles(values: List[float]) -> Dict[str, float]:
-    ordered = sorted(values) or [0.0]
-    last = len(ordered) - 1
-    return {name: round(ordered[int(at * last)], 3) for name, at in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from faults.line import Line, wait_until
-from faults.outcome import Outcome
+from faults.outcome import Outcome, quantiles
 
 _CROWD = Path(__file__).with_name("viewer_crowd.py")
 _FULL = 50
@@ -65,8 +65,8 @@ def run(count: int, seed: int) -> Outcome:
     quiet, busy = _latencies(messages, start, alone, come, watched)
     outcome.figures = {
         "inspected": books["inspected"],
-        "alone_ms": _quantiles(quiet),
-        "watched_ms": _quantiles(busy),
+        "alone_ms": quantiles(quiet),
+        "watched_ms": quantiles(busy),
         "pss_mb": {"first": round(memory[0], 1), "last": round(memory[-1], 1), "max": round(max(memory), 1)},
         "seen": {key: sum(one.get(key, 0) for one in seen) for key in sorted({key for one in seen for key in one})},
     }
@@ -83,7 +83,7 @@ def run(count: int, seed: int) -> Outcome:
     }
     if count >= _FULL:  # a few seconds say nothing of a p99
         bar = f"p99 with viewers is at most {_P99_SHARE:g} times that without"
-        outcome.bars[bar] = _quantiles(busy)["p99"] <= _P99_SHARE * _quantiles(quiet)["p99"]
+        outcome.bars[bar] = quantiles(busy)["p99"] <= _P99_SHARE * quantiles(quiet)["p99"]
     return outcome
 
 
@@ -130,9 +130,3 @@ def _latencies(
             elif sequence > come[turn]:
                 busy.append(total)
     return quiet, busy
-
-
-def _quantiles(values: List[float]) -> Dict[str, float]:
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return {name: round(ordered[int(at * last)], 2) for name, at in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
