@@ -11,8 +11,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, List, NamedTuple
+from typing import List, NamedTuple
 
 from edge_agent.allocator import keep_freed_memory
 from edge_agent.clock import SystemClock
@@ -37,7 +38,7 @@ def read_notes(path: Path) -> List[Note]:
 class _Calls(Unobserved):
     """A ServerObserver."""
 
-    def __init__(self, notes: IO[str]) -> None:
+    def __init__(self, notes: RawIOBase) -> None:
         self._notes = notes
 
     def call(self, _method: str) -> _Call:
@@ -45,7 +46,7 @@ class _Calls(Unobserved):
 
 
 class _Call(Unobserved):
-    def __init__(self, notes: IO[str]) -> None:
+    def __init__(self, notes: RawIOBase) -> None:
         self._notes = notes
         self._waited_ms = 0.0
 
@@ -54,7 +55,7 @@ class _Call(Unobserved):
 
     def computed(self, timings: StageTimings) -> None:
         model_ms = timings.preprocess + timings.inference + timings.postprocess
-        self._notes.write(f"{SystemClock().monotonic_ns()} {self._waited_ms:.3f} {model_ms:.3f}\n")
+        self._notes.write(f"{SystemClock().monotonic_ns()} {self._waited_ms:.3f} {model_ms:.3f}\n".encode())
 
 
 def main() -> None:
@@ -63,7 +64,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    with Path(notes).open("w") as file:
+    # Without a buffer, which the calls of two engines would share.
+    with Path(notes).open("wb", buffering=0) as file:
         wanted = {path.name: InferenceUnits(int(units), int(units)) for path in Path(models).iterdir()}
         server = ModelServer(models, socket, int(threads), units=wanted, observer=_Calls(file))
         server.start()
