@@ -150,8 +150,15 @@ def _read_recorder(recorder: Any, lanes: Mapping[str, Any], subject: str, thing:
         recorder = _with_rules({**recorder, "upload": upload}, subject, "recorder")
     settings = convert(recorder, RecorderSettings, subject, "recorder")
     _check_lanes(settings.lanes, lanes, f"{subject}: recorder.lanes")
+    if not settings.upload.bucket:
+        return settings
     prefix = settings.upload.prefix.replace("{thing}", thing)
-    return msgspec.structs.replace(settings, upload=msgspec.structs.replace(settings.upload, prefix=prefix))
+    try:
+        upload = msgspec.structs.replace(settings.upload, prefix=prefix)
+    except ValueError as error:
+        path = f"{subject}: recorder.upload.prefix"
+        raise ConfigError(path, f"is {prefix} with the thing's name: {error}", "Give another one.") from error
+    return msgspec.structs.replace(settings, upload=upload)
 
 
 def _with_rules(values: Any, subject: str, path: str) -> Any:

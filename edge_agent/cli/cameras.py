@@ -20,6 +20,7 @@ from edge_agent.cameras.look import Look, look
 from edge_agent.cameras.redact import redacted
 from edge_agent.cameras.statistics import frame_statistics
 from edge_agent.cameras.targets import FORMS, settings_for
+from edge_agent.cli.configuration import thing_name
 from edge_agent.clock import SystemClock
 from edge_agent.config import read_file
 from edge_agent.errors import ConfigError, EdgeAgentError
@@ -120,7 +121,7 @@ def _camera(target: Optional[str], config: Optional[Path], lane: Optional[str]) 
             raise click.UsageError("--lane goes with --config.")
         return settings_for(target), f"camera {redacted(target)}"
     assert config is not None  # noqa: S101 - one of the two is given
-    lanes = read_settings(read_file(config), str(config), thing="").lanes
+    lanes = read_settings(read_file(config), str(config), thing=thing_name()).lanes
     if lane is None and len(lanes) == 1:
         lane = next(iter(lanes))
     if lane not in lanes:

@@ -48,6 +48,8 @@ def test_each_trigger_of_the_lane_is_one_image_of_the_sensor(
         ids.append(trigger.id)
         assert lane.trigger(trigger)
         eventually(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
+    eventually(lambda: lane.accounting.snapshot().spooled == len(ids))
+    assert spool.flush(20.0)
     receipt = spool.take(1_000_000, len(ids), 5.0)
     assert receipt is not None
     assert [json.loads(body)["trigger_id"] for body in receipt.bodies] == ids

@@ -113,3 +113,11 @@ def test_what_cannot_be_is_refused(recorder: Dict[str, Any], reason: str) -> Non
     with pytest.raises(ConfigError) as caught:
         read_settings({"lanes": LANES, "recorder": recorder}, "page", thing="press-7")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("thing", ["", "press 7"])
+def test_a_prefix_that_the_thing_s_name_spoils_is_refused(thing: str) -> None:
+    upload = {"bucket": "parts"}
+    with pytest.raises(ConfigError, match=r"page: recorder\.upload\.prefix: is edge-agent/.* with the thing's name"):
+        read_settings({"lanes": LANES, "recorder": {"path": "/x", "upload": upload}}, "page", thing=thing)
+    read_settings({"lanes": LANES, "recorder": {"path": "/x"}}, "page", thing=thing)
