@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 import psutil
@@ -16,7 +16,7 @@ from edge_agent.cameras.base import Captured, CountsTransport
 from edge_agent.cameras.genicam import Found, GenicamCamera, GenicamSettings, discover, discovery
 from edge_agent.cameras.genicam.aravis import Aravis, aravis
 from edge_agent.cameras.genicam.camera import _step
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import convert
 from edge_agent.errors import CameraError, CameraNotConnectedError, ImageError
 from edge_agent.frame import Pixels
@@ -66,9 +66,9 @@ def opened(simulator: SimulatedCamera) -> Iterator[Callable[..., GenicamCamera]]
         camera.close()
 
 
-def make(simulator: SimulatedCamera, **settings: Any) -> GenicamCamera:
+def make(simulator: SimulatedCamera, clock: Optional[Clock] = None, **settings: Any) -> GenicamCamera:
     values: Dict[str, Any] = {"type": "genicam", "device": simulator.settings.address, "network": _NETWORK, **settings}
-    return GenicamCamera(convert(values, GenicamSettings, "test"), SystemClock())
+    return GenicamCamera(convert(values, GenicamSettings, "test"), clock or SystemClock())
 
 
 def reserve(height: int, width: int) -> Pixels:
@@ -201,6 +201,29 @@ def test_a_software_trigger_brings_one_image(opened: Callable[..., GenicamCamera
     camera = opened(trigger={"mode": "software"})
     assert [value(capture(camera)) for _ in range(5)] == [20, 30, 40, 50, 60]
     assert simulator.counters()["images"] == 5
+
+
+class Interrupted(SystemClock):
+    """Of a program that has to wait for the processor before it reads the time of day."""
+
+    def wall_ns(self) -> int:
+        time.sleep(0.2)
+        return super().wall_ns()
+
+
+class Stepped(SystemClock):
+    """Of a machine whose time of day is put right."""
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + 1_000_000_000
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), Interrupted(), Stepped()], ids=lambda clock: type(clock).__name__)
+def test_an_image_is_never_older_than_its_software_trigger(opened: Callable[..., GenicamCamera], clock: Clock) -> None:
+    camera = opened(clock=clock, trigger={"mode": "software"})
+    for _ in range(2):
+        asked_ns = clock.monotonic_ns()
+        assert capture(camera).captured_ns >= asked_ns
 
 
 def test_an_image_that_was_asked_for_is_not_asked_for_again(

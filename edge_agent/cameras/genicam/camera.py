@@ -70,8 +70,9 @@ class GenicamCamera:
             raise CameraNotConnectedError(self._subject, "is not open")
         if self._settings.trigger.mode == "software" and self._asked_ns is None:
             self._leave_out_unasked(self._stream)
+            asked_ns = self._clock.monotonic_ns()
             self._device.trigger()
-            self._asked_ns = self._clock.monotonic_ns()
+            self._asked_ns = asked_ns
         arrived = self._stream.pop(timeout)
         if arrived is None:
             self._count_transport(self._stream)
@@ -166,19 +167,22 @@ class GenicamCamera:
         self._heard_ns = self._clock.monotonic_ns()
         if not self._count_image(arrived):
             return None
-        self._asked_ns = None
+        asked_ns, self._asked_ns = self._asked_ns, None
         name = f"{self._subject}: image {arrived.frame_id}"
         if arrived.fault:
             raise ImageError(name, f"came in part ({arrived.fault})", "Check the network; docs/genicam.md says how.")
         image = stream.image(arrived)
+        # What waited in its buffer was captured that much earlier. The clocks are read in this order, since a pause between
+        # the two must not make it older than its trigger: the lane would take it for an image of before.
         wall_ns = self._clock.wall_ns()
-        # What waited in its buffer was captured that much earlier.
+        now_ns = self._clock.monotonic_ns()
         age_ns = min(max(wall_ns - image.system_ns, 0), _MAX_AGE_NS)
+        captured_ns = now_ns - age_ns
         pixels = decode(image.data, image.pixel_format, image.width, image.height, image.padding, reserve, name)
         return Captured(
             source=f"{self._settings.device or 'genicam'}#{arrived.frame_id}",
             captured_at_ns=wall_ns - age_ns,
-            captured_ns=self._heard_ns - age_ns,
+            captured_ns=captured_ns if asked_ns is None else max(captured_ns, asked_ns),
             pixels=pixels,
         )
 
