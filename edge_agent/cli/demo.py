@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -40,6 +41,9 @@ def demo(frames: int, rate: float, keep: Optional[Path], seed: int, plc: bool, a
 
     Nothing leaves the machine; what would go to AWS IoT Core goes to a record file (see --keep).
     """
+    # Like Ctrl-C: else the processes that it started would go on without it.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     console = Console(quiet=as_json)
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as scratch:
         directory = keep if keep is not None else Path(scratch)

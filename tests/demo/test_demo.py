@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict
 
 import jsonschema
+import psutil
+import pytest
 from support.messages import published
 
 from edge_agent.training.ground_truth import read_ground_truth
@@ -59,6 +62,26 @@ def test_a_plc_triggers_every_part_and_sorts_it(tmp_path: Path) -> None:
     assert line["parts"] == line["acknowledged"] == line["good"] + line["rejected"] == 15
     assert line["rejected"] == summary["anomalous"]
     assert line["balanced"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_told_to_end_leaves_no_process(number: signal.Signals) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "edge_agent", "demo", "--frames", "10000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test that runs in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
+    )
+    assert demo.stdout is not None
+    assert any("part-00001.png" in line for line in demo.stdout)
+    children = psutil.Process(demo.pid).children()
+    assert len(children) == 3
+    demo.send_signal(number)
+    _, error = demo.communicate(timeout=60)
+    assert (demo.returncode, error.strip()) == (130, "error: interrupted")
+    assert [child for child in children if child.is_running()] == []
 
 
 def test_a_folder_with_an_earlier_demo_is_left_alone(tmp_path: Path) -> None:
