@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small backlog and few publishes, for a look")
     parser.add_argument("--mode", choices=sorted(_PUBLISH), help="one of the two nuclei; both if not given")
     parser.add_argument("--publishes", type=int, help="for the slope of memory; 100000 if not given, 2000 with --quick")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the model server")
     parser.add_argument("--directory", type=Path, help="for the spools; the temporary directory if not given")
     options = parser.parse_args()
     backlog, normal_s = (300, 2.0) if options.quick else (36_000, 60.0)
@@ -232,6 +233,7 @@ def main() -> None:
         scratch = Path(name)
         socket = str(scratch / "server.sock")
         arguments = ["serve", "--models", str(sample.models_directory()), "--socket", socket]
+        arguments += ["--threads", str(options.threads)]
         server = Process("server", arguments, scratch, {})
         try:
             server.wait_for(Path(socket), 60)
@@ -246,6 +248,7 @@ def main() -> None:
         "live_per_s": _LIVE_RATE,
         "normal_s": normal_s,
         "acknowledge_s": _ACKNOWLEDGE_S,
+        "threads": options.threads,
         "quick": options.quick,
     }
     print(json.dumps({"machine": machine.describe(), "settings": settings, "figures": figures}, indent=1))
