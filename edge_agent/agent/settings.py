@@ -23,7 +23,7 @@ from edge_agent.greengrass.publisher import PublishSettings
 from edge_agent.lane import LaneSettings
 from edge_agent.outputs import OutputSettings
 from edge_agent.outputs.plc import PlcOutputSettings
-from edge_agent.recorder import RecorderSettings
+from edge_agent.recorder import RecorderSettings, UploadSettings
 from edge_agent.rule import RuleSettings
 from edge_agent.spool import SpoolSettings
 from edge_agent.triggers import MessageSettings, PlcTriggerSettings
@@ -154,7 +154,8 @@ def _read_recorder(recorder: Any, lanes: Mapping[str, Any], subject: str, thing:
         return settings
     prefix = settings.upload.prefix.replace("{thing}", thing)
     try:
-        upload = msgspec.structs.replace(settings.upload, prefix=prefix)
+        # Made anew, since on Python 3.8 `replace` checks nothing.
+        upload = UploadSettings(**{**msgspec.structs.asdict(settings.upload), "prefix": prefix})
     except ValueError as error:
         path = f"{subject}: recorder.upload.prefix"
         raise ConfigError(path, f"is {prefix} with the thing's name: {error}", "Give another one.") from error

@@ -8,6 +8,7 @@ from edge_agent.recorder.query import Query, Recorded
 from edge_agent.recorder.recorder import Recorder
 from edge_agent.recorder.review import MAX_NOTE, Verdict
 from edge_agent.recorder.settings import RecorderSettings
+from edge_agent.recorder.upload.settings import UploadSettings
 
 __all__ = [
     "MAX_NOTE",
@@ -19,5 +20,6 @@ __all__ = [
     "Recorded",
     "Recorder",
     "RecorderSettings",
+    "UploadSettings",
     "Verdict",
 ]
