@@ -58,7 +58,8 @@ def run(count: int, seed: int) -> Outcome:
     steady = books[_STEADY]
     outcome.bars = {
         f"frames within {RETURN_S:g} s of the return": all(max(times) <= RETURN_S for times in returns.values()),
-        "the lane that stays lost none": steady["captured"] == steady["inspected"] == stayed,
+        # The inspector ends within 5 s; on a busy machine some wait in the spool then.
+        "the lane that stays lost none": steady["captured"] == steady["inspected"] == stayed + steady["spooled"],
         "the books balance": all(one["balanced"] and one["in_flight"] == 0 for one in books.values()),
         "one line when a camera goes and one when it is back": all(
             log.count(f"lane {name}: camera: {words}") == len(times)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from faults.experiments import EXPERIMENTS
@@ -27,4 +29,4 @@ _SHORT = {
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_experiment(name: str) -> None:
     outcome = EXPERIMENTS[name].run(_SHORT[name], 1)
-    assert outcome.passed, outcome.as_dict()
+    assert outcome.passed, json.dumps(outcome.as_dict())
