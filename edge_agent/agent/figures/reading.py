@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Tuple, get_args
+from typing import Any, Iterator, Mapping, Sequence, Tuple, get_args
 
 from edge_agent import __version__
 from edge_agent.agent.figures import catalogue as c
@@ -135,10 +135,7 @@ def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[Figure]:
 
 
 def _recorder(recorder: Mapping[str, Any]) -> Iterator[Figure]:
-    state = Figure(c.RECORDER_STATE)
-    for name in _RECORDER_STATES:
-        state.add(float(recorder["state"] == name), name)
-    yield state
+    yield _state(c.RECORDER_STATE, recorder["state"], _RECORDER_STATES)
     lanes = recorder["lanes"]
     plain = (
         (c.RECORDER_OFFERED, "offered"),
@@ -160,10 +157,7 @@ def _recorder(recorder: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _upload(upload: Mapping[str, Any]) -> Iterator[Figure]:
-    state = Figure(c.UPLOAD_STATE)
-    for name in _UPLOAD_STATES:
-        state.add(float(upload["state"] == name), name)
-    yield state
+    yield _state(c.UPLOAD_STATE, upload["state"], _UPLOAD_STATES)
     lanes = upload["lanes"]
     plain = (
         (c.UPLOAD_FOUND, "found"),
@@ -201,6 +195,14 @@ def _by_name(definition: Definition, parts: Mapping[str, Mapping[str, Any]], key
     figure = Figure(definition)
     for name, part in parts.items():
         figure.add(part[key], name)
+    return figure
+
+
+def _state(definition: Definition, state: str, names: Sequence[str]) -> Figure:
+    """1 for the state that it is in, 0 for each other one."""
+    figure = Figure(definition)
+    for name in names:
+        figure.add(float(state == name), name)
     return figure
 
 

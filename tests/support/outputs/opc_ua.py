@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
-from support.outputs.parts import answers, free_port, until
-from support.outputs.peer import Peer
-
-TESTS = Path(__file__).parents[2]
+from support.outputs.peer import ProcessPeer
 
 
-class OpcUaPeer(Peer):
+class OpcUaPeer(ProcessPeer):
     """asyncua as a server, a process of its own. With `secured` it has the certificates that lie in its directory."""
 
     name = "opcua"
-    can_hang = True
     nodes = ("state", "count", "verdict", "confidence", "area", "sequence", "classes", "document")
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.port = free_port()
         self.secured = False
-        self._process: Optional[subprocess.Popen[bytes]] = None
 
     @classmethod
     def missing(cls) -> str:
@@ -43,24 +34,8 @@ class OpcUaPeer(Peer):
         }
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "support.opcua_device", str(self.port)]
-        command += [str(self.directory)] if self.secured else []
-        self._process = subprocess.Popen(command, cwd=TESTS, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: answers(self.port), 60)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def hang(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        secured = [str(self.directory)] if self.secured else []
+        self.launch("support.opcua_device", *secured, seconds=60)
 
     def read(self, name: str) -> Any:
         from asyncua import Client

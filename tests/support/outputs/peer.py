@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, ClassVar, Dict
+from typing import Any, ClassVar, Dict, Optional
+
+from support.outputs.parts import answers, free_port, until
+
+TESTS = Path(__file__).parents[2]
 
 
 class Peer:
@@ -59,3 +66,34 @@ class Peer:
 
     def close(self) -> None:
         self.stop()
+
+
+class ProcessPeer(Peer):
+    """A module of these tests in a process of its own, which listens on `port`."""
+
+    can_hang = True
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = free_port()
+        self._process: Optional["subprocess.Popen[bytes]"] = None
+
+    def launch(self, module: str, *arguments: str, seconds: float = 20.0) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", module, str(self.port), *arguments]
+        self._process = subprocess.Popen(command, cwd=TESTS, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: answers(self.port), seconds)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def hang(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)

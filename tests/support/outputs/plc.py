@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from support.outputs.parts import answers, free_port, until
-from support.outputs.peer import Peer
-
-TESTS = Path(__file__).parents[2]
+from support.outputs.peer import ProcessPeer
 
 
-class PlcPeer(Peer):
+class PlcPeer(ProcessPeer):
     """pymodbus as a device, a process of its own."""
 
     name = "modbus"
-    can_hang = True
     coil, registers = 7, 20
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.port = free_port()
-        self._process: Optional[subprocess.Popen[bytes]] = None
         self._looker: Optional[Any] = None
 
     @classmethod
@@ -48,26 +39,13 @@ class PlcPeer(Peer):
         }
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "support.modbus_device", str(self.port)]
-        self._process = subprocess.Popen(command, cwd=TESTS, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: answers(self.port))
+        self.launch("support.modbus_device")
 
     def stop(self) -> None:
         if self._looker is not None:
             self._looker.close()
             self._looker = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def hang(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        super().stop()
 
     def read_registers(self, count: int = 6) -> List[int]:
         return list(self._look().read_holding_registers(self.registers, count=count).registers)
