@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -60,6 +61,21 @@ class Line:
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.browser.execute_script(script, *arguments)
+
+    @contextmanager
+    def screen(self, name: str, width: int, height: int, scheme: str) -> Iterator[None]:
+        """A screen of this size, light or dark; a picture of it is taken at the end, where pictures are wanted."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        colors = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", colors)
+        try:
+            yield
+            if SCREENSHOTS:
+                self.browser.save_screenshot(str(Path(SCREENSHOTS) / f"page-{name}.png"))
+        finally:
+            self.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
 
     def close(self) -> None:
         self.browser.quit()
@@ -175,21 +191,12 @@ def test_the_mask_is_shown_hidden_and_faded(line: Line) -> None:
     ],
 )
 def test_it_fits_the_screen(line: Line, name: str, width: int, height: int, scheme: str) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    line.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    colors = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", colors)
-    try:
+    with line.screen(name, width, height, scheme):
         assert line.run("return document.documentElement.scrollWidth") <= width
         # Verdict and newest part need no scrolling.
         assert line.find(".verdict strong").rect["y"] < height
         dark = line.run("return getComputedStyle(document.body).backgroundColor") == "rgb(16, 19, 23)"
         assert dark == (scheme == "dark")
-        if SCREENSHOTS:
-            line.browser.save_screenshot(str(Path(SCREENSHOTS) / f"page-{name}.png"))
-    finally:
-        line.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
 
 
 def _lines(line: Line) -> Dict[str, Dict[str, Any]]:
@@ -309,11 +316,7 @@ def test_images_are_filtered(line: Line) -> None:
     ],
 )
 def test_the_review_fits_the_screen(line: Line, name: str, width: int, height: int, scheme: str) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    line.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    colors = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", colors)
-    try:
+    with line.screen(name, width, height, scheme):
         line.browser.refresh()
         _review(line)
         until(
@@ -325,11 +328,6 @@ def test_the_review_fits_the_screen(line: Line, name: str, width: int, height: i
         for selector in (".picture", ".said strong", ".wrong", ".older"):
             box = line.find(selector).rect
             assert box["y"] + box["height"] <= height
-        if SCREENSHOTS:
-            line.browser.save_screenshot(str(Path(SCREENSHOTS) / f"page-{name}.png"))
-    finally:
-        line.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        line.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
 
 
 @pytest.mark.parametrize("view", ["lanes", "review"])
