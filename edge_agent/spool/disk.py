@@ -96,21 +96,15 @@ class Disk:
             if self._store is None:
                 raise SpoolUnavailableError(str(self._directory), "is not open")
             try:
-                records = self._store.read(self._ledger.marks.floor, max_count)
+                records = self._store.read_batch(self._ledger.marks.floor, max_count, max_bytes)
                 if not records and self._ledger.waiting() > 0:
                     raise SpoolDamagedError(str(self._directory), "holds less than its books say")
             except SpoolError as error:
                 self._close_if_broken(error)
                 raise
-            size, count = 0, 0
-            for record in records:
-                size += len(record.body) + 1
-                if count and size > max_bytes:
-                    break
-                count += 1
-            if count:
-                self._ledger.take(records[count - 1].id)
-            return records[:count]
+            if records:
+                self._ledger.take(records[-1].id)
+            return records
 
     def oldest(self) -> Optional[Record]:
         """The oldest inspection that waits."""

@@ -248,6 +248,23 @@ class Store:
             rows = self._connection.execute(query, (after, count)).fetchall()
         return [self._checked(*row) for row in rows]
 
+    def read_batch(self, after: int, count: int, max_bytes: int) -> List[Record]:
+        """The same, as long as their bodies, with a byte between two, fit; the first in any case.
+
+        No more is read than that: a batch is made while parts are inspected.
+        """
+        query = "SELECT id, anomalous, record FROM inspections WHERE id > ? ORDER BY id LIMIT ?"
+        records: List[Record] = []
+        size = -1
+        with mapped(self._path), contextlib.closing(self._connection.execute(query, (after, count))) as rows:
+            for row in rows:
+                record = self._checked(*row)
+                size += 1 + len(record.body)
+                if records and size > max_bytes:
+                    break
+                records.append(record)
+        return records
+
     def _checked(self, number: int, anomalous: Any, data: Any) -> Record:
         record = _decode(data)
         if not isinstance(record, Record) or (record.id, record.anomalous) != (number, anomalous):

@@ -7,10 +7,12 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Union
 
 from edge_agent.errors import NucleusError
 from edge_agent.greengrass.bounded_json import loads
+
+_NOT_ON_A_LINE = b"\0\r\n"
 
 
 class Record:
@@ -30,16 +32,9 @@ class Record:
 
     def write(self, topic: str, payload: bytes, qos: int) -> None:
         """Append one message; OSError when the disk does not take it."""
-        line: Dict[str, Any] = {
-            "topic": topic,
-            "qos": qos,
-            "received_at": datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        }
-        try:
-            line["payload"] = loads(payload)
-        except ValueError:
-            line["payload_base64"] = base64.b64encode(payload).decode()
-        self._append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        received_at = datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        head = _json({"topic": topic, "qos": qos, "received_at": received_at})
+        self._append(head[:-1] + b"," + _body(payload) + b"}\n")
 
     def _append(self, data: bytes) -> None:
         size = os.fstat(self._file.fileno()).st_size
@@ -52,3 +47,17 @@ class Record:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _body(payload: bytes) -> bytes:
+    try:
+        value = loads(payload)
+    except ValueError:
+        return b'"payload_base64":"' + base64.b64encode(payload) + b'"'
+    # As it came, where that is text on one line; JSON may also be UTF-16 or stand on several lines.
+    plain = payload.isascii() and not any(byte in payload for byte in _NOT_ON_A_LINE)
+    return b'"payload":' + (payload if plain else _json(value))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
