@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Tuple
@@ -21,6 +22,8 @@ from edge_agent.recorder import RecorderSettings
 
 _CROWD = Path(__file__).parents[1] / "tests" / "faults" / "viewer_crowd.py"
 _VIEWERS = 10
+# Pictures are made for ten seconds after somebody looked.
+_GONE_S = 11.0
 
 #: What goes on during one turn in two; called with the line and an empty directory.
 Burden = Callable[[Site, Path], ContextManager[None]]
@@ -79,6 +82,7 @@ def _watched(line: Site, _directory: Path) -> Iterator[None]:
         yield
     finally:
         crowd.communicate(timeout=60)
+        time.sleep(_GONE_S)
 
 
 @contextmanager

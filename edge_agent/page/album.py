@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.frame import Frame, Pixels
-from edge_agent.inspection import Inspection, findings, score_of
-from edge_agent.overlay import background_color
+from edge_agent.inspection import Anomaly, Inspection, findings, score_of
 
 #: Inspections of a lane that the strip shows, and those that the histogram counts.
 STRIP = 50
@@ -34,12 +33,14 @@ SIDE = 960
 
 
 class Picture(NamedTuple):
-    """To be developed. Pixels are RGB888, (height, width, 3); the mask has any size, or is None."""
+    """To be developed. Pixels are RGB888, (height, width, 3); the mask has any size, or is None, and its colours those of
+    the anomalies.
+    """
 
     sequence: int
     pixels: Pixels
     mask: Optional[Pixels]
-    background: str
+    anomalies: Sequence[Anomaly]
 
 
 class Developed(NamedTuple):
@@ -94,7 +95,7 @@ class LaneAlbum:
             wanted = self._is_wanted(now_ns, is_anomalous=inspection.is_anomalous)
         if wanted:
             self._copied_ns = now_ns
-            picture = Picture(frame.sequence, _fewer(frame.pixels), mask(), background_color(inspection.anomalies))
+            picture = Picture(frame.sequence, _fewer(frame.pixels), mask(), inspection.anomalies)
             with self._pending:
                 self._picture = picture
                 self._pending.notify()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 
 from edge_agent.frame import Pixels
-from edge_agent.overlay import found_areas
+from edge_agent.indexed import indexed
+from edge_agent.inspection import Anomaly
+from edge_agent.overlay import background_color, found_areas, scaled
 from edge_agent.page.album import SIDE, Albums, Developed, LaneAlbum, Picture
 
 _log = logging.getLogger(__name__)
@@ -74,23 +76,31 @@ def develop(picture: Picture) -> Developed:
     """Frame of at most 960 pixels a side, the found areas in the mask's colours, and a thumbnail of 120 with both."""
     frame = Image.fromarray(picture.pixels)
     frame.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
-    found = None if picture.mask is None else _found(picture.mask, picture.background, frame.size)
+    found = None if picture.mask is None else _found(picture.mask, picture.anomalies, frame.size)
     small = frame.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
     mask = b""
     if found is not None:
         mask = _encode(found, "PNG", compress_level=1)
-        over = found.resize(small.size, Image.Resampling.NEAREST)
+        over = found.resize(small.size, Image.Resampling.NEAREST).convert("RGBA")
         small = Image.composite(Image.blend(small, over.convert("RGB"), 0.6), small, over.getchannel("A"))
     return Developed(_encode(frame, "JPEG", quality=_QUALITY), mask, _encode(small, "JPEG", quality=_THUMBNAIL_QUALITY))
 
 
-def _found(mask: Pixels, background: str, size: Tuple[int, int]) -> Optional[Image.Image]:
-    """RGBA, opaque where the mask is not background; None where it is nothing else."""
-    scaled, found = found_areas(mask, background, size)
+def _found(mask: Pixels, anomalies: Sequence[Anomaly], size: Tuple[int, int]) -> Optional[Image.Image]:
+    """The mask, transparent where it is background; None where it is nothing else."""
+    background = background_color(anomalies)
+    colors = list(dict.fromkeys([background, *(anomaly.hex_color for anomaly in anomalies)]))
+    mask = scaled(mask, size)
+    image = indexed(mask, colors)
+    if image is not None:
+        image.info["transparency"] = 0
+        return image if image.getextrema() != (0, 0) else None
+    # Colours that no class has, as of an agent that smooths its masks.
+    mask, found = found_areas(mask, background, size)
     if not found.any():
         return None
-    return Image.fromarray(np.dstack([scaled, found.astype(np.uint8) * _OPAQUE]))
+    return Image.fromarray(np.dstack([mask, found.astype(np.uint8) * _OPAQUE]))
 
 
 def _encode(image: Image.Image, kind: str, **options: int) -> bytes:

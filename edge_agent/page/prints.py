@@ -13,7 +13,6 @@ from PIL import Image
 
 from edge_agent.frame import MAX_SIDE, Pixels
 from edge_agent.inspection import Anomaly
-from edge_agent.overlay import background_color
 from edge_agent.page.album import Developed, Picture
 from edge_agent.page.darkroom import develop
 from edge_agent.recorder import Files
@@ -55,10 +54,10 @@ class Prints:
 
 def _develop(files: Files) -> Optional[Developed]:
     try:
-        found = (Anomaly(**one) for one in files.inspection["anomalies"])
+        found = [Anomaly(**one) for one in files.inspection["anomalies"]]
         pixels = _read(files.image)
         mask = None if files.mask is None else _read(files.mask)
-        return develop(Picture(0, pixels, mask, background_color(found)))
+        return develop(Picture(0, pixels, mask, found))
     except Exception:  # noqa: BLE001 - Pillow raises many types for torn files
         _log.warning("%s: cannot be shown", files.image, exc_info=True)
         return None

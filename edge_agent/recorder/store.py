@@ -18,10 +18,10 @@ from PIL import Image
 
 from edge_agent.errors import ImageGoneError, RecorderError, RecorderFullError
 from edge_agent.frame import Pixels
+from edge_agent.indexed import indexed
 from edge_agent.inspection import Inspection
 from edge_agent.recorder.choice import Wanted
 from edge_agent.recorder.found import look_through
-from edge_agent.recorder.indexed import indexed
 from edge_agent.recorder.journal import ReviewJournal
 from edge_agent.recorder.manifest import Listed, manifest_line, manifest_of
 from edge_agent.recorder.names import DRAFT_MASK, DRAFT_SIDECAR, Kept, beside, reference_of

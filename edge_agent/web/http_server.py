@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 import socket
 import ssl
 import stat
 import threading
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, NamedTuple, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from edge_agent.errors import ConfigError, WebError
 from edge_agent.web.access import Access
-from edge_agent.web.messages import Answer, Answering, Request, Stream, words
+from edge_agent.web.connections import Connections
+from edge_agent.web.messages import Answer, Answering, Request, Stream
 
-# Connections at once, and seconds that a client may be silent or take nothing: each holds a thread.
+# At once: each holds a thread.
 _CONNECTIONS = 16
-_TIMEOUT_S = 5.0
 
 # How often to look whether to end.
 _LOOK_S = 0.1
 
 _MIN_TOKEN = 16
-_MAX_BODY = 64 * 1024
-
-# Nothing is loaded from elsewhere, and no other page shows or is told of ours.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_HEADERS = (
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", _POLICY),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-)
-
-_log = logging.getLogger(__name__)
 
 
 class Tls(NamedTuple):
@@ -83,7 +64,7 @@ class HttpServer:
         self._access = Access(token, browsers=browsers, secure=tls is not None)
         self._tls = None if tls is None else _context(tls)
         self._connections = connections
-        self._server: Optional[_Server] = None
+        self._server: Optional[Connections] = None
 
     @property
     def address(self) -> str:
@@ -101,7 +82,7 @@ class HttpServer:
         """
         family, address = self._resolve()
         try:
-            self._server = _Server(family, address, self._checked, self._tls, self._connections)
+            self._server = Connections(family, address, self._checked, self._tls, self._connections)
         except OSError as error:
             raise WebError(
                 f"{self._host}:{self._port}", f"cannot be served on ({error.strerror})", "Choose another address."
@@ -148,126 +129,6 @@ def read_token(path: Path) -> str:
     if len(token) < _MIN_TOKEN or not token.isprintable():
         raise ConfigError(str(path), f"has no token of at least {_MIN_TOKEN} characters", "Use: openssl rand -hex 32")
     return token
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = _TIMEOUT_S
-    server_version = "edge-agent"
-    sys_version = ""
-    server: _Server
-
-    def do_GET(self) -> None:
-        self._reply(b"")
-
-    def do_POST(self) -> None:
-        # A body of unknown length would have to be read to its end before the next request.
-        try:
-            length = int(self.headers.get("Content-Length") or "0")
-        except ValueError:
-            length = -1
-        if "Transfer-Encoding" in self.headers or not 0 <= length <= _MAX_BODY:
-            self.close_connection = True
-            self._send(words(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"needs a Content-Length of at most {_MAX_BODY}"))
-            return
-        body = self.rfile.read(length)
-        if len(body) == length:  # else the client went
-            self._reply(body)
-
-    def _reply(self, body: bytes) -> None:
-        def header(name: str) -> str:
-            return str(self.headers.get(name) or "")
-
-        target = urlsplit(self.path)
-        request = Request(
-            str(self.command),
-            target.path,
-            header("Accept"),
-            body,
-            authorization=header("Authorization"),
-            cookie=header("Cookie"),
-            origin=header("Origin"),
-            host=header("Host"),
-            query=target.query,
-        )
-        answer: Union[Answer, Stream]
-        try:
-            answer = self.server.answer(request)
-        except Exception:  # noqa: BLE001 - one page that fails must not end the thread without an answer
-            _log.exception("%s %s failed", request.method, request.path)
-            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the log says why")
-        if isinstance(answer, Stream):
-            self._send_all(answer)
-        else:
-            self._send(answer)
-
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        for name, value in (*_HEADERS, *answer.headers):
-            self.send_header(name, value)
-        if answer.status is HTTPStatus.UNAUTHORIZED:
-            self.send_header("WWW-Authenticate", "Bearer")
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    def _send_all(self, stream: Stream) -> None:
-        with contextlib.closing(stream.chunks):  # type: ignore[type-var]
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", stream.kind)
-            for name, value in _HEADERS:
-                self.send_header(name, value)
-            self.end_headers()
-            for chunk in stream.chunks:
-                self.wfile.write(chunk)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        _log.debug(format, *args)
-
-
-class _Server(ThreadingMixIn, TCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(
-        self,
-        family: socket.AddressFamily,
-        address: Any,
-        answer: Answering,
-        tls: Optional[ssl.SSLContext],
-        connections: int,
-    ) -> None:
-        self.address_family = family
-        self.answer = answer
-        self._tls = tls
-        self._free = threading.BoundedSemaphore(connections)
-        super().__init__(address, _Handler)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """On the thread of the connection: a client that is slow to shake hands holds up nobody else."""
-        if self._tls is None:
-            super().finish_request(request, client_address)
-            return
-        request.settimeout(_TIMEOUT_S)
-        with self._tls.wrap_socket(request, server_side=True) as wrapped:
-            super().finish_request(wrapped, client_address)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        # A client that went or was too slow: http.server lets these through.
-        _log.debug("a client went", exc_info=True)
 
 
 def _host_and_port(address: str) -> Tuple[str, int]:

@@ -66,11 +66,11 @@ class Crowd:
             return dict(self._seen)
 
     def _listen(self) -> None:
-        connection = self._ask("/events")
-        answer = connection.getresponse()
         shown: Dict[str, int] = {}
         looks = False
-        with contextlib.closing(connection):
+        with contextlib.closing(self._connection()) as events, contextlib.closing(self._connection()) as pictures:
+            events.request("GET", "/events", headers=self._headers)
+            answer = events.getresponse()
             while not self._end.is_set():
                 line = answer.readline()
                 if not line:
@@ -79,27 +79,26 @@ class Crowd:
                     self._count("resets")
                 if line.startswith(b"data: {") and len(line) > len(b"data: {}\n"):
                     self._count("changes")
-                    self._show(json.loads(line[6:]), shown)
+                    self._show(json.loads(line[6:]), shown, pictures)
                 if shown and not looks:
                     looks = True
                     self._looking.release()
 
-    def _show(self, change: Dict[str, Any], shown: Dict[str, int]) -> None:
+    def _show(self, change: Dict[str, Any], shown: Dict[str, int], pictures: http.client.HTTPConnection) -> None:
         for lane, state in change["lanes"].items():
             newest = state.get("album", {}).get("newest")
             if newest is None or shown.get(lane) == newest:
                 continue
             shown[lane] = newest
             for kind in ("frame", "thumbnail"):
-                with contextlib.closing(self._ask(f"/lanes/{lane}/{kind}/{newest}")) as connection:
-                    answer = connection.getresponse()
-                    answer.read()
-                    self._count("pictures" if answer.status == http.client.OK else "pictures that were gone")
+                # Over the same connection again and again, for as long as the server keeps it.
+                pictures.request("GET", f"/lanes/{lane}/{kind}/{newest}", headers=self._headers)
+                answer = pictures.getresponse()
+                answer.read()
+                self._count("pictures" if answer.status == http.client.OK else "pictures that were gone")
 
-    def _ask(self, path: str) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_S)
-        connection.request("GET", path, headers=self._headers)
-        return connection
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._address, timeout=_TIMEOUT_S)
 
     def _count(self, what: str) -> None:
         with self._lock:

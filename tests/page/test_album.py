@@ -12,6 +12,7 @@ from PIL import Image
 from support.clocks import Steps
 
 from edge_agent.frame import Pixels
+from edge_agent.inspection import Anomaly
 from edge_agent.page.album import SCORES, STRIP, Albums, Developed, Picture
 from edge_agent.page.darkroom import develop
 
@@ -151,9 +152,25 @@ def test_the_course_has_a_line_a_second(albums: Albums, monkeypatch: pytest.Monk
     assert album.course(300) == [[100, 2, 1, 20.0, 30.0], [103, 1, 0, 50.0, 50.0]]
 
 
-def test_a_developed_mask_is_clear_where_nothing_was_found() -> None:
-    developed = develop(Picture(1, make_frame(1).pixels, make_mask(), "#FFFFFF"))
-    mask = np.asarray(Image.open(io.BytesIO(developed.mask)))
+BACKGROUND, FIELD = Anomaly("background", 0.9, "#FFFFFF"), Anomaly("field", 0.1, "#2CA02C")
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "mode"),
+    [
+        ([BACKGROUND, FIELD], "P"),
+        ([FIELD, BACKGROUND, FIELD], "P"),
+        ([FIELD], "P"),
+        ([BACKGROUND], "RGBA"),
+        ([], "RGBA"),
+    ],
+)
+def test_a_developed_mask_is_clear_where_nothing_was_found(anomalies: List[Anomaly], mode: str) -> None:
+    """Whether its colours are those of the classes or others."""
+    developed = develop(Picture(1, make_frame(1).pixels, make_mask(), anomalies))
+    image = Image.open(io.BytesIO(developed.mask))
+    assert image.mode == mode
+    mask = np.asarray(image.convert("RGBA"))
     assert mask.shape == (240, 320, 4)
     assert (mask[30:40, 40:60] == (0x2C, 0xA0, 0x2C, 255)).all()
     assert int((mask[:, :, 3] > 0).sum()) == 10 * 20
@@ -167,10 +184,10 @@ def test_a_developed_mask_is_clear_where_nothing_was_found() -> None:
 
 @pytest.mark.parametrize("mask", [None, np.full((60, 80, 3), 255, np.uint8)])
 def test_a_part_without_a_finding_has_no_mask(mask: Optional[Pixels]) -> None:
-    assert develop(Picture(1, make_frame(1).pixels, mask, "#FFFFFF")).mask == b""
+    assert develop(Picture(1, make_frame(1).pixels, mask, [BACKGROUND])).mask == b""
 
 
 def test_a_large_picture_is_made_small() -> None:
-    developed = develop(Picture(1, make_frame(1, 1920, 1080).pixels, make_mask(480, 270), "#FFFFFF"))
+    developed = develop(Picture(1, make_frame(1, 1920, 1080).pixels, make_mask(480, 270), [BACKGROUND, FIELD]))
     assert Image.open(io.BytesIO(developed.frame)).size == (960, 540)
     assert Image.open(io.BytesIO(developed.mask)).size == (960, 540)

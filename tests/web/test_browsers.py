@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import queue
@@ -133,6 +134,75 @@ def test_another_sites_page_can_do_nothing_with_the_cookie(site: Site) -> None:
     assert len(site.actions) == 1
 
 
+def kept(site: Site, context: Optional[ssl.SSLContext] = None) -> http.client.HTTPConnection:
+    """A connection that has had its first answer and is open."""
+    connection: http.client.HTTPConnection
+    if context is None:
+        connection = http.client.HTTPConnection(site.host, site.port, timeout=3)
+    else:
+        connection = http.client.HTTPSConnection(site.host, site.port, timeout=3, context=context)
+    connection.request("GET", "/state", headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = connection.getresponse()
+    assert json.loads(answer.read()) == {"status": "passed"}
+    return connection
+
+
+def ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed it, or does so soon."""
+    assert connection.sock is not None
+    try:
+        return connection.sock.recv(1) == b""
+    except ssl.SSLError:  # an alert says that it ends
+        return True
+
+
+def test_a_connection_has_one_request_after_the_other(site: Site) -> None:
+    with contextlib.closing(kept(site)) as connection:
+        own = connection.sock
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        for path, method, body in (("/act", "POST", b"{}"), ("/state", "GET", None), ("/act", "POST", b"[1]")):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (HTTPStatus.OK, {"status": "passed"})
+        assert connection.sock is own
+    assert site.actions == [b"{}", b"[1]"]
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 40", "Transfer-Encoding: chunked"])
+def test_what_follows_a_request_without_a_body_is_not_taken_for_another(site: Site, head: str) -> None:
+    with socket.create_connection((site.host, site.port), timeout=3) as client:
+        inner = f"POST /act HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\n\r\n"
+        outer = f"GET /state HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n{head}\r\n\r\n"
+        client.sendall((outer + inner).encode())
+        got = b""
+        with contextlib.suppress(ConnectionResetError):  # what was not read
+            while True:
+                more = client.recv(4096)
+                if not more:
+                    break
+                got += more
+        assert got.count(b"HTTP/1.1") <= 1
+    assert site.actions == []
+
+
+def test_a_server_that_closes_ends_the_connections_that_it_kept(site: Site) -> None:
+    with contextlib.closing(kept(site)) as connection:
+        site.server.close()
+        assert ended(connection)
+
+
+def test_with_few_places_left_no_connection_is_kept() -> None:
+    site = Site(connections=4)
+    try:
+        with contextlib.closing(kept(site)) as one, contextlib.closing(kept(site)) as two:
+            answer = site.ask("/state", Authorization=f"Bearer {TOKEN}")
+            assert answer[1]["Connection"] == "close"
+            assert one.sock is not None
+            assert two.sock is not None
+    finally:
+        site.server.close()
+
+
 def test_a_stream_comes_as_it_is_made_and_ends_with_its_listener(site: Site) -> None:
     with socket.create_connection((site.host, site.port), timeout=10) as client:
         client.sendall(f"GET /stream HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
@@ -148,7 +218,7 @@ def test_a_stream_comes_as_it_is_made_and_ends_with_its_listener(site: Site) -> 
 
 
 def test_a_listener_that_takes_nothing_is_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_agent.web.http_server._Handler.timeout", 0.5)
+    monkeypatch.setattr("edge_agent.web.connections._Handler.timeout", 0.5)
     with socket.create_connection((site.host, site.port), timeout=10) as client:
         client.sendall(f"GET /stream HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
         for _ in range(64):
@@ -228,6 +298,9 @@ def test_over_tls_the_cookie_is_for_tls_alone(certificate: Tls) -> None:
         with pytest.raises(OSError):
             site.ask("/state")
         assert site.ask("/state", context=context, Cookie=cookie)[0] == HTTPStatus.OK
+        with contextlib.closing(kept(site, context)) as connection:
+            site.server.close()
+            assert ended(connection)
     finally:
         site.server.close()
 

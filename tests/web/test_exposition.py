@@ -135,7 +135,7 @@ def test_an_address_in_use_is_one_clear_error(process: Process) -> None:
 def test_silent_clients_keep_nobody_out_for_long_and_cannot_pile_up(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_agent.web.http_server._Handler.timeout", 1.0)
+    monkeypatch.setattr("edge_agent.web.connections._Handler.timeout", 1.0)
     exposition = process.expose()
     host, _, port = exposition.address.rpartition(":")
     silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(16)]

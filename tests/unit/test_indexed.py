@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_agent.recorder.indexed import indexed
+from edge_agent.indexed import indexed
 
 WHITE, GREEN, RED = (255, 255, 255), (0x23, 0xA4, 0x36), (255, 0, 0)
 
