@@ -72,9 +72,10 @@ class _Second:
 class LaneAlbum:
     """Safe to use from any thread. What an inspection waits for is one append, and one copy while somebody looks."""
 
-    def __init__(self, clock: Clock, pending: threading.Condition) -> None:
+    def __init__(self, clock: Clock, pending: threading.Condition, looked: threading.Condition) -> None:
         self._clock = clock
         self._pending = pending
+        self._looked = looked
         self._lock = threading.Lock()
         self._number = 0
         self._entries: Deque[Dict[str, Any]] = deque(maxlen=SCORES)
@@ -99,6 +100,8 @@ class LaneAlbum:
             with self._pending:
                 self._picture = picture
                 self._pending.notify()
+        with self._looked:
+            self._looked.notify_all()
 
     def watch(self, pace_s: float) -> None:
         """Somebody looks now, and wants about one picture in `pace_s` seconds; of anomalous parts three times as many."""
@@ -175,14 +178,20 @@ class Albums:
         self._albums: Dict[str, LaneAlbum] = {}
         #: Notified when a picture waits to be developed.
         self.pending = threading.Condition()
+        self._looked = threading.Condition()
 
     def of(self, lane: str) -> LaneAlbum:
         with self._lock:
-            return self._albums.setdefault(lane, LaneAlbum(self._clock, self.pending))
+            return self._albums.setdefault(lane, LaneAlbum(self._clock, self.pending, self._looked))
 
     def all(self) -> Mapping[str, LaneAlbum]:
         with self._lock:
             return dict(self._albums)
+
+    def wait(self, seconds: float) -> None:
+        """Until the next inspection of any lane is done, no longer than so."""
+        with self._looked:
+            self._looked.wait(seconds)
 
 
 def _entry(number: int, inspection: Inspection) -> Dict[str, Any]:

@@ -14,6 +14,10 @@ from edge_agent.page.album import SCORES, STRIP, Albums
 _EVERY_S = 0.25
 _EVERY_S_A_VIEWER = 0.025
 
+# A change is told when a part has just been inspected, if one comes so soon: a quick line has time until the next one, and
+# what the viewers then ask for is not asked in the midst of a part.
+_PART_S = 0.1
+
 # A viewer hears something at least so often, and notices that the inspector has gone.
 _SIGN_S = 5.0
 
@@ -109,6 +113,7 @@ class Feed:
                 if alone >= _LINGER_TURNS:
                     self._running = False
                     return
+            self._albums.wait(_PART_S)
             message = self._message()
             with self._changed:
                 self._id += 1
