@@ -10,9 +10,9 @@ from typing import Any, Callable, Deque, Dict, Iterator, Tuple
 from edge_agent.clock import Clock
 from edge_agent.page.album import SCORES, STRIP, Albums
 
-# Changes are gathered for so long, and longer for more than ten viewers: a crowd costs the line no more than ten do.
+# Changes are gathered for so long. A crowd costs the line no more than ten do: so many are told each time, by turns.
 _EVERY_S = 0.25
-_EVERY_S_A_VIEWER = 0.025
+_AT_ONCE = 10
 
 # A change is told when a part has just been inspected, if one comes so soon: a quick line has time until the next one, and
 # what the viewers then ask for is not asked in the midst of a part.
@@ -22,7 +22,7 @@ _PART_S = 0.1
 _SIGN_S = 5.0
 
 # A viewer that is further behind is told to look at everything anew; so the memory does not grow with slow ones.
-_KEPT = 16
+_KEPT = 24
 
 # Without a viewer nothing is made. The thread ends so long after the last one went.
 _LINGER_TURNS = 40
@@ -51,6 +51,7 @@ class Feed:
         self._id = 0
         self._numbers: Dict[str, int] = {}
         self._listeners = 0
+        self._came = 0
         self._running = False
         self._closed = threading.Event()
 
@@ -73,7 +74,8 @@ class Feed:
         """Server-sent events (HTML Living Standard, section 9.2) until `close`; the generator's end is the viewer's."""
         with self._changed:
             self._listeners += 1
-            seen = self._id
+            self._came += 1
+            number, seen = self._came, self._id
             if not self._running and not self._closed.is_set():
                 self._running = True
                 threading.Thread(target=self._make, name="page-feed", daemon=True).start()
@@ -81,15 +83,17 @@ class Feed:
             yield b"retry: 1000\n\n"
             while not self._closed.is_set():
                 with self._changed:
-                    self._changed.wait_for(lambda last=seen: self._id > last or self._closed.is_set(), _SIGN_S)  # type: ignore[misc]
+                    turns = self._turns()
+                    due = seen + 1 + (number - seen - 1) % turns
+                    self._changed.wait_for(lambda first=due: self._id >= first or self._closed.is_set(), _SIGN_S)  # type: ignore[misc]
                     new = [message for message in self._messages if message[0] > seen]
                     missed = bool(new) and new[0][0] > seen + 1
                 if missed:
                     yield b"event: reset\ndata: {}\n\n"
-                for number, message in new:
+                for change, message in new:
                     if not missed:
                         yield message
-                    seen = number
+                    seen = change
                 if not new:
                     yield b": still here\n\n"
         finally:
@@ -107,7 +111,7 @@ class Feed:
 
     def _make(self) -> None:
         alone = 0
-        while not self._clock.wait(self._closed, self._pause_s()):
+        while not self._clock.wait(self._closed, _EVERY_S):
             with self._changed:
                 alone = 0 if self._listeners else alone + 1
                 if alone >= _LINGER_TURNS:
@@ -120,12 +124,14 @@ class Feed:
                 self._messages.append((self._id, b"event: change\nid: %d\ndata: %s\n\n" % (self._id, message)))
                 self._changed.notify_all()
 
-    def _pause_s(self) -> float:
-        return max(_EVERY_S, _EVERY_S_A_VIEWER * self.listeners())
+    def _turns(self) -> int:
+        return -(-self._listeners // _AT_ONCE)
 
     def _message(self) -> bytes:
         document = self._describe()
-        pace_s = self._pause_s()
+        with self._changed:
+            # No more pictures than a viewer hears of.
+            pace_s = _EVERY_S * max(1, self._turns())
         for name, album in self._albums.all().items():
             if name in document["lanes"]:
                 album.watch(pace_s)

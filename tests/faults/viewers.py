@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from faults.line import Line, wait_until
 from faults.outcome import Outcome, quantiles
@@ -24,6 +24,8 @@ _RATE = 10.0
 _STALLED = 1
 _P99_SHARE = 1.05
 _MEMORY_MB = 30.0
+# Pictures are made for ten seconds after somebody looked.
+_GONE_S = 11.0
 _ADDRESS = re.compile(r"live page and figures on http://(\S+)/")
 
 
@@ -39,30 +41,31 @@ def run(count: int, seed: int) -> Outcome:
         line = Line(scratch, {_LANE: lane}, others=others)
         seen: List[Dict[str, int]] = []
         memory: List[float] = []
-        # By turns, so that whatever else the machine does falls on both alike: last sequence of each phase, and of the
-        # time in which the crowd came.
-        alone: List[int] = []
-        come: List[int] = []
-        watched: List[int] = []
+        # By turns, so that whatever else the machine does falls on both alike: the sequences of each.
+        alone: List[range] = []
+        watched: List[range] = []
+
+        def phase() -> range:
+            first = _newest(line)
+            time.sleep(phase_s)
+            return range(first + 1, _newest(line) + 1)
+
         try:
             wait_until(lambda: len(line.messages()) > _RATE, "nothing is inspected")
             address = _address(line)
-            start = _newest(line)
             for _ in range(turns):
-                time.sleep(phase_s)
-                alone.append(_newest(line))
+                alone.append(phase())
                 crowd = _Crowd(address, token_file, count)
-                come.append(_newest(line))
-                time.sleep(phase_s)
+                watched.append(phase())
                 memory.append(line.inspector_pss_mb())
-                watched.append(_newest(line))
                 seen.append(crowd.leave())
+                time.sleep(_GONE_S)
             books = line.finish()[_LANE]
             messages = line.messages()
         finally:
             line.kill_all()
         log = line.log()
-    quiet, busy = _latencies(messages, start, alone, come, watched)
+    quiet, busy = _latencies(messages, alone), _latencies(messages, watched)
     outcome.figures = {
         "inspected": books["inspected"],
         "alone_ms": quantiles(quiet),
@@ -115,18 +118,8 @@ def _newest(line: Line) -> int:
     return int(line.messages()[-1]["sequence"])
 
 
-def _latencies(
-    messages: List[Dict[str, Any]], start: int, alone: List[int], come: List[int], watched: List[int]
-) -> Tuple[List[float], List[float]]:
-    """From capture to verdict, milliseconds: without viewers, and with them."""
-    quiet: List[float] = []
-    busy: List[float] = []
-    for message in messages:
-        sequence, total = message["sequence"], message["timings_ms"]["total"]
-        if start < sequence <= watched[-1]:
-            turn = next(index for index, last in enumerate(watched) if sequence <= last)
-            if sequence <= alone[turn]:
-                quiet.append(total)
-            elif sequence > come[turn]:
-                busy.append(total)
-    return quiet, busy
+def _latencies(messages: List[Dict[str, Any]], phases: List[range]) -> List[float]:
+    """From capture to verdict, milliseconds, of the parts of these phases."""
+    return [
+        message["timings_ms"]["total"] for message in messages if any(message["sequence"] in phase for phase in phases)
+    ]
