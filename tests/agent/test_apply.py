@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 from PIL import Image
 from support.messages import published
 from support.packages import make_package
+from support.waiting import until
 
 from edge_agent.agent import Inspector, InspectorSettings, read_settings
 from edge_agent.clock import SystemClock
@@ -94,22 +95,15 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     plant.close()
 
 
-def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.01)
-
-
 def test_an_untouched_lane_loses_no_frame(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"kept": {}, "changed": {}}))
-    _until(lambda: set(inspector.lanes()) == {"kept", "changed"})
+    until(lambda: set(inspector.lanes()) == {"kept", "changed"})
     kept = inspector.lane("kept")
     for round_ in range(1, 11):
         plant.give("kept", 5)
         inspector.apply(plant.settings({"kept": {}, "changed": {"buffer": 1 + round_ % 2}}))
         assert inspector.lane("kept") is kept
-    _until(lambda: plant.inspected("kept") == 50)
+    until(lambda: plant.inspected("kept") == 50)
     books = inspector.accounting()["kept"]
     assert (books.captured, books.dropped, books.failed) == (50, {}, {})
 
@@ -117,17 +111,17 @@ def test_an_untouched_lane_loses_no_frame(plant: Plant) -> None:
 def test_lanes_come_and_go(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
     plant.give("a")
-    _until(lambda: plant.inspected("a") == 1)
+    until(lambda: plant.inspected("a") == 1)
     inspector.apply(plant.settings({"b": {}}))
     assert set(inspector.lanes()) == {"b"}
     plant.give("b", 2)
-    _until(lambda: plant.inspected("b") == 2)
+    until(lambda: plant.inspected("b") == 2)
     with pytest.raises(ConfigError, match="lane a: there is none of that name"):
         inspector.lane("a")
     inspector.apply(plant.settings({"a": {}, "b": {}}))
     plant.give("a")
-    _until(lambda: inspector.accounting()["a"].inspected >= 2)
-    _until(lambda: len(plant.messages()) == inspector.accounting()["a"].inspected + 2)
+    until(lambda: inspector.accounting()["a"].inspected >= 2)
+    until(lambda: len(plant.messages()) == inspector.accounting()["a"].inspected + 2)
     sequences = [message["sequence"] for message in plant.messages() if message["camera"] == "a"]
     assert len(set(sequences)) == len(sequences), "a sequence number came twice"
 
@@ -135,24 +129,24 @@ def test_lanes_come_and_go(plant: Plant) -> None:
 def test_results_go_where_the_settings_say(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
     plant.give("a")
-    _until(lambda: len(plant.messages()) == 1)
+    until(lambda: len(plant.messages()) == 1)
     inspector.apply(plant.settings({"a": {}}, publish={"topic": "other/inspections"}))
     plant.give("a")
     # The nucleus writes a message down before its answer is counted here.
-    _until(lambda: inspector.accounting()["a"].delivered == 2)
+    until(lambda: inspector.accounting()["a"].delivered == 2)
     assert len(plant.messages()) == 2
     assert plant.nucleus.counters()["publishes"]["accepted"] == 2
 
 
 def test_a_threshold_is_changed_in_passing(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
-    _until(lambda: "a" in inspector.lanes())
+    until(lambda: "a" in inspector.lanes())
     lane = inspector.lane("a")
     verdicts = []
     for threshold in (None, 0.0, 1.0, None):
         inspector.set_threshold("a", threshold)
         plant.give("a")
-        _until(lambda: len(plant.messages()) == len(verdicts) + 1)
+        until(lambda: len(plant.messages()) == len(verdicts) + 1)
         verdicts.append(plant.messages()[-1]["is_anomalous"])
     assert inspector.lane("a") is lane
     assert verdicts[1:3] == [True, False]
@@ -164,17 +158,17 @@ def test_a_threshold_is_changed_in_passing(plant: Plant) -> None:
 def test_another_model(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
     plant.give("a")
-    _until(lambda: len(plant.messages()) == 1)
+    until(lambda: len(plant.messages()) == 1)
     inspector.switch_model("a", OTHER)
     plant.give("a")
-    _until(lambda: len(plant.messages()) >= 2)
+    until(lambda: len(plant.messages()) >= 2)
     assert [message["model"]["component"] for message in plant.messages()][::-1][0] == OTHER
     assert inspector.settings.lanes["a"].model == OTHER
 
 
 def test_a_paused_lane_takes_nothing(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
-    _until(lambda: "a" in inspector.lanes())
+    until(lambda: "a" in inspector.lanes())
     lane = inspector.lane("a")
     lane.pause()
     assert lane.snapshot(0.5) is None  # a look at the folder that was under way has ended
@@ -183,13 +177,13 @@ def test_a_paused_lane_takes_nothing(plant: Plant) -> None:
     assert lane.status()["state"] == "paused"
     assert plant.inspected("a") == 0
     lane.resume()
-    _until(lambda: plant.inspected("a") == 3)
+    until(lambda: plant.inspected("a") == 3)
     assert not inspector.busy()
 
 
 def test_a_snapshot_is_the_next_frame_and_its_inspection(plant: Plant) -> None:
     inspector = plant.start(plant.settings({"a": {}}))
-    _until(lambda: "a" in inspector.lanes())
+    until(lambda: "a" in inspector.lanes())
     shots: List[Any] = []
     looks = [threading.Thread(target=lambda: shots.append(inspector.lane("a").snapshot(20.0))) for _ in range(3)]
     for look in looks:
@@ -209,14 +203,14 @@ def test_outputs_come_and_go_and_an_untouched_one_goes_on(plant: Plant) -> None:
     kept = {"to": {"type": "jsonl", "path": str(file)}, "lanes": ["a"]}
     gate = {"to": {"type": "gpio", "chip": f"sim:{chip}", "line": 4}}
     inspector = plant.start(plant.settings({"a": {}}, outputs={"kept": kept}))
-    _until(lambda: "a" in inspector.lanes())
+    until(lambda: "a" in inspector.lanes())
     for round_ in range(1, 6):
         plant.give("a", 3)
         others = {"gate": {**gate, "act_after_ms": 10_000 + round_}} if round_ % 2 else {}
         inspector.apply(plant.settings({"a": {"threshold": round_ / 10}}, outputs={"kept": kept, **others}))
         assert set(inspector.report()["outputs"]) == {"kept", *others}
-    _until(lambda: plant.inspected("a") == 15)
-    _until(lambda: file.exists() and len(file.read_text().splitlines()) == 15)
+    until(lambda: plant.inspected("a") == 15)
+    until(lambda: file.exists() and len(file.read_text().splitlines()) == 15)
     counts = inspector.report()["outputs"]["kept"]["counts"]
     assert (counts["offered"], counts["applied"], counts["balanced"]) == (15, 15, True)
     assert inspector.report()["outputs"]["gate"]["counts"]["balanced"]
@@ -228,11 +222,11 @@ def test_the_end_makes_outputs_safe(plant: Plant) -> None:
     gate = {"to": {"type": "gpio", "chip": f"sim:{chip}", "line": 4, "mode": "latch"}}
     inspector = plant.start(plant.settings({"a": {}}, outputs={"gate": gate}))
     plant.give("a")
-    _until(lambda: plant.inspected("a") == 1)
+    until(lambda: plant.inspected("a") == 1)
     level = chip / "line4.out"
-    _until(lambda: level.exists() and level.read_text().split()[-1] == "1")
+    until(lambda: level.exists() and level.read_text().split()[-1] == "1")
     plant.stop.set()
-    _until(lambda: inspector.report()["outputs"]["gate"]["state"] == "stopped")
+    until(lambda: inspector.report()["outputs"]["gate"]["state"] == "stopped")
     assert level.read_text().split()[-1] == "0"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import jsonschema
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from support.messages import published
 from support.packages import make_package
+from support.waiting import until
 
 from edge_agent.agent import Inspector, read_settings
 from edge_agent.clock import SystemClock
@@ -100,15 +101,6 @@ def _run_in_background(inspector: Inspector, stop: threading.Event) -> threading
     return thread
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    never = threading.Event()
-    for _ in range(600):
-        if condition():
-            return
-        never.wait(0.05)
-    pytest.fail("it did not happen within 30 s")
-
-
 @pytest.mark.parametrize("pixels", ["shared_memory", "bytes"])
 def test_every_frame_becomes_one_valid_message(site: Site, inspection_schema: Dict[str, Any], pixels: str) -> None:
     site.start_server()
@@ -152,7 +144,7 @@ def test_frames_wait_for_a_server_that_comes_later_and_for_one_that_comes_back(s
         _image(site.images / f"{number}.png")
     inspector = site.inspector()
     thread = _run_in_background(inspector, threading.Event())
-    _until(lambda: inspector.accounting()["line-1"].captured >= 2)
+    until(lambda: inspector.accounting()["line-1"].captured >= 2)
     assert inspector.accounting()["line-1"].inspected == 0
     site.start_server()
     thread.join(30)
@@ -166,7 +158,7 @@ def test_a_model_deployed_later_is_waited_for(site: Site) -> None:
     (site.models / MODEL).rename(site.models.parent / "elsewhere")
     inspector = site.inspector()
     thread = _run_in_background(inspector, threading.Event())
-    _until(lambda: inspector.accounting()["line-1"].captured == 1)
+    until(lambda: inspector.accounting()["line-1"].captured == 1)
     (site.models.parent / "elsewhere").rename(site.models / MODEL)
     thread.join(30)
     assert _books(inspector)["delivered"] == 1
@@ -178,7 +170,7 @@ def test_a_stop_while_frames_wait_counts_them_dropped(site: Site) -> None:
     inspector = site.inspector()
     stop = threading.Event()
     thread = _run_in_background(inspector, stop)
-    _until(lambda: inspector.accounting()["line-1"].captured >= 2)
+    until(lambda: inspector.accounting()["line-1"].captured >= 2)
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
@@ -195,7 +187,7 @@ def test_files_are_deleted_when_they_are_inspected_and_a_stop_keeps_the_others(s
     stopped = site.inspector(camera=camera)
     stop = threading.Event()
     thread = _run_in_background(stopped, stop)
-    _until(lambda: stopped.accounting()["line-1"].captured >= 2)
+    until(lambda: stopped.accounting()["line-1"].captured >= 2)
     stop.set()
     thread.join(10)
     assert len(list(site.images.iterdir())) == 6
@@ -204,7 +196,7 @@ def test_files_are_deleted_when_they_are_inspected_and_a_stop_keeps_the_others(s
     assert inspector.run(threading.Event()) is True
     books = _books(inspector)
     assert (books["captured"], books["delivered"], books["failed"]) == (6, 5, {"image": 1})
-    _until(lambda: [path.name for path in site.images.iterdir()] == ["torn.png"])
+    until(lambda: [path.name for path in site.images.iterdir()] == ["torn.png"])
 
 
 def test_two_lanes_of_different_kinds_share_a_model_and_their_books_add_up(site: Site) -> None:
@@ -235,7 +227,7 @@ def test_an_outage_of_the_nucleus_delays_messages_and_loses_none(site: Site) -> 
     site.nucleus.command("full")
     inspector = site.inspector()
     thread = _run_in_background(inspector, threading.Event())
-    _until(lambda: inspector.accounting()["line-1"].inspected == 5)
+    until(lambda: inspector.accounting()["line-1"].inspected == 5)
     site.nucleus.command("restart", down_for=1.0)
     site.nucleus.command("reset")
     thread.join(30)
@@ -251,7 +243,7 @@ def test_what_an_outage_leaves_is_delivered_first_by_the_next_run(site: Site) ->
     stop = threading.Event()
     first = site.inspector()
     thread = _run_in_background(first, stop)
-    _until(lambda: first.accounting()["line-1"].inspected == 4)
+    until(lambda: first.accounting()["line-1"].inspected == 4)
     stop.set()
     thread.join(20)
     assert not thread.is_alive()

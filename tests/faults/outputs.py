@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-from support.outputs import BrokerPeer, ChipPeer, HookPeer, Peer, PlcPeer, until
+from support.outputs import BrokerPeer, ChipPeer, HookPeer, Peer, PlcPeer
 from support.plant import Plant
+from support.waiting import until
 
 from faults.outcome import Outcome, quantiles
 from faults.plants import Load, plant_of, settled

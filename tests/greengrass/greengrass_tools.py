@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import socket
-import time
 
 from edge_agent.greengrass.eventstream import Decoder, Header, MessageType, rpc_message
 
@@ -29,14 +28,6 @@ def recipe_document(configuration=None, access_control=None):
 def write_recipe(path, configuration=None, access_control=None):
     path.write_text(json.dumps(recipe_document(configuration, access_control)))
     return path
-
-
-def wait_until(condition, seconds=20.0):
-    """Poll until `condition` holds, and fail the test when it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 def lines(path):

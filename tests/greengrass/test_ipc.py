@@ -9,7 +9,8 @@ import threading
 
 import psutil
 import pytest
-from greengrass_tools import Events, lines, wait_until
+from greengrass_tools import Events, lines
+from support.waiting import until
 
 from edge_agent.errors import (
     IpcError,
@@ -92,7 +93,7 @@ def test_a_failing_callback_stops_nothing(start, connect, mode, caplog):
     nucleus.configure({"a": 2})
     nucleus.configure({"a": 3})
     assert paths.take(2) == [["a"], ["a"]]
-    wait_until(lambda: caplog.text.count("A callback of the Greengrass IPC client failed") == 2)
+    until(lambda: caplog.text.count("A callback of the Greengrass IPC client failed") == 2)
 
 
 def test_update_state(start, connect, mode):
@@ -133,7 +134,7 @@ def test_slow_handshake(start, component, mode):
     nucleus.delay_accepting(30.0)
     with pytest.raises(IpcTimeoutError):
         IpcClient.connect(timeout=0.2)
-    wait_until(lambda: nucleus.counters()["clients"]["connected"] == 1)
+    until(lambda: nucleus.counters()["clients"]["connected"] == 1)
 
 
 def test_slow_answer(start, connect, mode, tmp_path):
@@ -227,7 +228,7 @@ def test_close_is_no_disconnect(start, connect, mode):
     connected.subscribe_to_configuration_update(print)
     connected.close()
     connected.close()
-    wait_until(lambda: nucleus.counters()["clients"]["connected"] == 0)
+    until(lambda: nucleus.counters()["clients"]["connected"] == 0)
     assert lost.empty()
     with pytest.raises(IpcUnavailableError):
         connected.publish_to_iot_core("t", b"x")
@@ -261,7 +262,7 @@ def test_stop_while_calls_wait(start, connect, mode):
 
     waiting = threading.Thread(target=call)
     waiting.start()
-    wait_until(lambda: nucleus.counters()["publishes"]["accepted"] == 1)
+    until(lambda: nucleus.counters()["publishes"]["accepted"] == 1)
     nucleus.stop()
     assert isinstance(errors.take()[0], IpcUnavailableError)
     waiting.join()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from awsiot.greengrasscoreipc import model
-from greengrass_tools import Events, lines, wait_until
+from greengrass_tools import Events, lines
+from support.waiting import until
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -43,7 +44,7 @@ class Broker:
 
     def start(self):
         self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._configuration)])
-        wait_until(self._answers)
+        until(self._answers)
 
     def _answers(self):
         assert self._process.poll() is None, "mosquitto ended at once"
@@ -108,21 +109,21 @@ def _publish(client, topic, payload=b"x", qos="1"):
 
 def test_publishes_go_to_the_broker(start, client, mode, broker, cloud):
     nucleus = start(mode, broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     _publish(connected, "t/1", b"one")
     _publish(connected, "t/2", b"two", qos="0")
     assert cloud.messages.take(2) == [("t/1", b"one", 1), ("t/2", b"two", 0)]
-    wait_until(lambda: nucleus.counters()["iot_core"]["waiting"] == 0)
+    until(lambda: nucleus.counters()["iot_core"]["waiting"] == 0)
 
 
 def test_subscriptions_come_from_the_broker(start, client, mode, broker, cloud):
     nucleus = start(mode, broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     events = Events()
     _, operation = connected.subscribe_to_iot_core(topic_name="in/+", qos="1", on_stream_event=events.put)
-    wait_until(lambda: "in/+ (QoS 1)" in broker.log.read_text())
+    until(lambda: "in/+ (QoS 1)" in broker.log.read_text())
     cloud.publish("in/a", b"\x00cloud")
     _publish(connected, "in/b", b"own")
     found = [(event.message.topic_name, event.message.payload) for event in events.take(2)]
@@ -130,18 +131,18 @@ def test_subscriptions_come_from_the_broker(start, client, mode, broker, cloud):
     nucleus.publish("in/c", b"outside")
     assert events.take()[0].message.payload == b"outside"
     operation.close().result(20.0)
-    wait_until(lambda: "UNSUBSCRIBE" in broker.log.read_text())
+    until(lambda: "UNSUBSCRIBE" in broker.log.read_text())
 
 
 def test_broker_down_and_up(start, client, mode, broker, tmp_path):
     record = tmp_path / "record.jsonl"
     nucleus = start(mode, broker=broker.address, record=record)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     events = Events()
     connected.subscribe_to_iot_core(topic_name="t", qos="1", on_stream_event=events.put)
     broker.stop()
-    wait_until(lambda: not _online(nucleus))
+    until(lambda: not _online(nucleus))
     with pytest.raises(model.ServiceError):
         _publish(connected, "t", qos="0")
     if mode == "classic":
@@ -151,7 +152,7 @@ def test_broker_down_and_up(start, client, mode, broker, tmp_path):
         with pytest.raises(model.ServiceError):
             _publish(connected, "t", b"1")
     broker.start()
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     # The subscription is restored before anything is sent.
     _publish(connected, "t", b"3")
     expected = [b"1", b"2", b"3"] if mode == "classic" else [b"3"]
@@ -167,7 +168,7 @@ def test_no_broker_at_the_start(start, client, mode, tmp_path):
         _publish(connected, "t", qos="0")
     broker.start()
     try:
-        wait_until(lambda: _online(nucleus))
+        until(lambda: _online(nucleus))
         _publish(connected, "t", qos="0")
     finally:
         broker.stop()
@@ -175,33 +176,33 @@ def test_no_broker_at_the_start(start, client, mode, tmp_path):
 
 def test_offline_with_a_broker(start, client, mode, broker, cloud):
     nucleus = start(mode, broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     nucleus.offline()
     assert not _online(nucleus)
     with pytest.raises(model.ServiceError):
         _publish(connected, "t", qos="0")
     nucleus.online()
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     _publish(connected, "t", b"back")
     assert cloud.messages.take() == [("t", b"back", 1)]
 
 
 def test_wildcard_on_lite_drops_the_session(start, client, broker, cloud):
     nucleus = start("lite", broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     _publish(connected, "a/#")
     with pytest.raises(model.ServiceError):
         _publish(connected, "t")
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     _publish(connected, "t", b"back")
     assert cloud.messages.take() == [("t", b"back", 1)]
 
 
 def test_many_messages_in_order(start, client, broker, cloud):
     nucleus = start("classic", broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     futures = [
         connected.publish_to_iot_core_async(topic_name="t", qos="1", payload=str(index).encode())
@@ -215,7 +216,7 @@ def test_many_messages_in_order(start, client, broker, cloud):
 def test_a_burst_on_lite_meets_the_window(start, client, broker, cloud):
     """A loop without a pause: what is accepted arrives, the rest is refused at once, and nothing is in between."""
     nucleus = start("lite", broker=broker.address)
-    wait_until(lambda: _online(nucleus))
+    until(lambda: _online(nucleus))
     connected = client(nucleus)
     futures = [
         connected.publish_to_iot_core_async(topic_name="t", qos="1", payload=str(index).encode())

@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 import pytest
-from greengrass_tools import lines, wait_until, write_recipe
+from greengrass_tools import lines, write_recipe
+from support.waiting import until
 
 from edge_agent.greengrass.ipc import IpcClient
 
@@ -194,4 +195,4 @@ def test_control_of_nobody(tmp_path):
     assert done.returncode == 1
     assert "does not answer" in done.stderr
     assert "Traceback" not in done.stderr
-    wait_until(lambda: not list(tmp_path.glob("ipc.socket*")))
+    until(lambda: not list(tmp_path.glob("ipc.socket*")))

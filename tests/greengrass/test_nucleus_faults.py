@@ -8,7 +8,8 @@ import pytest
 from awscrt.exceptions import AwsCrtError
 from awsiot.eventstreamrpc import AccessDeniedError, LifecycleHandler
 from awsiot.greengrasscoreipc import connect, model
-from greengrass_tools import Events, lines, wait_until
+from greengrass_tools import Events, lines
+from support.waiting import until
 
 from edge_agent.errors import NucleusError
 from edge_agent.greengrass.nucleus import LocalNucleus, send_command
@@ -104,7 +105,7 @@ def test_slow_acknowledgements_come(start, client, mode):
     nucleus.slow_acknowledgements(0.2)
     _publish(connected)
     assert nucleus.counters()["iot_core"]["waiting"] == 1
-    wait_until(lambda: nucleus.counters()["iot_core"]["waiting"] == 0)
+    until(lambda: nucleus.counters()["iot_core"]["waiting"] == 0)
 
 
 def test_full(start, client, mode):
@@ -123,7 +124,7 @@ def test_slow_answers_come_after_the_effect(start, client, mode, tmp_path):
     connected = client(nucleus)
     nucleus.slow(0.5)
     future = connected.publish_to_iot_core_async(topic_name="t", qos="1", payload=b"x")
-    wait_until(lambda: lines(record))
+    until(lambda: lines(record))
     assert not future.done()
     future.result(20.0)
     nucleus.slow(0)
@@ -136,7 +137,7 @@ def test_events_wait_for_a_slow_reply(start, client, mode):
     nucleus.slow(0.3)
     events = Events()
     future, _operation = connected.subscribe_to_iot_core_async(topic_name="t", qos="1", on_stream_event=events.put)
-    wait_until(lambda: nucleus.counters()["iot_core"]["subscriptions"] == 1)
+    until(lambda: nucleus.counters()["iot_core"]["subscriptions"] == 1)
     assert nucleus.publish("t", b"early") == 1
     future.result(20.0)
     assert events.take()[0].message.payload == b"early"
@@ -207,7 +208,7 @@ def test_nobody_listens_during_a_restart(start, client, mode):
     nucleus = start(mode)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         restarting = pool.submit(nucleus.restart, 1.0)
-        wait_until(lambda: not nucleus.socket_path.exists())
+        until(lambda: not nucleus.socket_path.exists())
         with pytest.raises(RuntimeError, match=r"AWS_ERROR_FILE_INVALID_PATH|CONNECTION_REFUSED"):
             client(nucleus)
         restarting.result(20.0)

@@ -9,7 +9,8 @@ import pytest
 from awscrt.exceptions import AwsCrtError
 from awsiot.eventstreamrpc import StreamClosedError
 from awsiot.greengrasscoreipc import model
-from greengrass_tools import Events, lines, wait_until
+from greengrass_tools import Events, lines
+from support.waiting import until
 
 
 def _now():
@@ -86,7 +87,7 @@ def test_wildcard_on_lite_breaks_the_connection_of_everybody(start, client, tmp_
     with pytest.raises(model.ServiceError):
         _publish(innocent, "fine")
     assert nucleus.counters()["publishes"]["wildcard_disconnects"] == 1
-    wait_until(lambda: nucleus.counters()["iot_core"]["online"])
+    until(lambda: nucleus.counters()["iot_core"]["online"])
     _publish(innocent, "fine")
     assert [line["topic"] for line in lines(record)] == ["fine"]
 

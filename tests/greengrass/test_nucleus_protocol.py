@@ -9,7 +9,7 @@ import stat
 import pytest
 from awscrt.exceptions import AwsCrtError
 from awsiot.eventstreamrpc import AccessDeniedError
-from greengrass_tools import wait_until
+from support.waiting import until
 
 from edge_agent.greengrass.eventstream import Header, Message, MessageType, encode, rpc_message
 
@@ -128,7 +128,7 @@ def test_half_a_frame_and_gone(start, raw, mode):
     connection.handshake()
     connection.send(rpc_message(MessageType.PING, 0, 0, (), b"x" * 100)[:50])
     connection.close()
-    wait_until(lambda: nucleus.counters()["clients"]["connected"] == 0)
+    until(lambda: nucleus.counters()["clients"]["connected"] == 0)
 
 
 def test_lite_gives_up_on_half_a_frame_after_five_seconds(start, raw):
@@ -250,7 +250,7 @@ def test_fifty_clients_on_lite(start, raw):
     assert all(connection.handshake() for connection in connections)
     assert raw(nucleus).receive() is None
     connections[0].close()
-    wait_until(lambda: nucleus.counters()["clients"]["connected"] == 49)
+    until(lambda: nucleus.counters()["clients"]["connected"] == 49)
     assert raw(nucleus).handshake() is not None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from greengrass_tools import Events, wait_until
+from greengrass_tools import Events
+from support.waiting import until
 
 from edge_agent.clock import SystemClock
 from edge_agent.errors import IpcTokenRefusedError, IpcUnavailableError
@@ -38,11 +39,11 @@ def test_subscriptions_come_back_after_a_restart(start, session, mode, caplog):
     link, heard, connections = session(nucleus), Events(), Events()
     link.on_connect(lambda: connections.put(1))
     link.subscribe("commands", _hear(heard))
-    wait_until(lambda: nucleus.publish("a", b"1") == 1)
+    until(lambda: nucleus.publish("a", b"1") == 1)
     assert heard.take(1) == [b"1"]
     for life in (b"2", b"3"):
         nucleus.restart(0.2)
-        wait_until(lambda: nucleus.publish("a", life) == 1)  # noqa: B023 - called at once
+        until(lambda: nucleus.publish("a", life) == 1)  # noqa: B023 - called at once
         assert heard.take(1) == [life]
     assert connections.take(3) == [1, 1, 1]
     assert link.call(lambda client: client.get_configuration()) is not None
@@ -53,16 +54,16 @@ def test_a_deaf_subscription_is_renewed(start, session, mode):
     nucleus = start(mode)
     link, heard = session(nucleus), Events()
     link.subscribe("echo", _hear(heard))
-    wait_until(lambda: nucleus.publish("a", b"1") == 1)
+    until(lambda: nucleus.publish("a", b"1") == 1)
     # What is on its way when a subscription ends may be lost.
     assert heard.take(1) == [b"1"]
     nucleus.forget_subscriptions()
     assert nucleus.publish("a", b"lost") == 0
     link.renew("echo")
-    wait_until(lambda: nucleus.publish("a", b"2") == 1)
+    until(lambda: nucleus.publish("a", b"2") == 1)
     assert heard.take(1) == [b"2"]
     link.unsubscribe("echo")
-    wait_until(lambda: nucleus.publish("a", b"3") == 0)
+    until(lambda: nucleus.publish("a", b"3") == 0)
 
 
 def test_a_refused_subscription_is_tried_again(start, session, mode, caplog):
@@ -70,9 +71,9 @@ def test_a_refused_subscription_is_tried_again(start, session, mode, caplog):
     nucleus.refuse("ServiceError", operation="SubscribeToIoTCore")
     link, heard = session(nucleus), Events()
     link.subscribe("commands", _hear(heard))
-    wait_until(lambda: "commands: waiting" in caplog.text)
+    until(lambda: "commands: waiting" in caplog.text)
     nucleus.reset()
-    wait_until(lambda: nucleus.publish("a", b"1") == 1)
+    until(lambda: nucleus.publish("a", b"1") == 1)
     assert caplog.text.count("commands: waiting") == 1
 
 
@@ -81,11 +82,11 @@ def test_what_lite_does_not_know_is_left_out(start, session, caplog):
     nucleus = start("lite")
     link = session(nucleus)
     link.subscribe("updates", lambda client: client.subscribe_to_component_updates(print), optional=True)
-    wait_until(lambda: "updates: not with this nucleus" in caplog.text)
+    until(lambda: "updates: not with this nucleus" in caplog.text)
     asked = nucleus.counters()["operations"]["SubscribeToComponentUpdates"]
     heard = Events()
     link.subscribe("commands", _hear(heard))
-    wait_until(lambda: nucleus.publish("a", b"1") == 1)
+    until(lambda: nucleus.publish("a", b"1") == 1)
     assert nucleus.counters()["operations"]["SubscribeToComponentUpdates"] == asked == 1
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
@@ -96,7 +97,7 @@ def test_a_slow_nucleus_is_waited_for(start, session, mode):
     link = session(nucleus)
     with pytest.raises(IpcUnavailableError, match="no connection now"):
         link.call(lambda client: client.get_configuration())
-    wait_until(link.connected)
+    until(link.connected)
 
 
 class _Refused:
@@ -134,9 +135,9 @@ def test_a_token_that_died_is_noticed_once_it_worked(start, component):
     component(nucleus)
     link = NucleusSession(_FastClock(), connect=_Refused())
     link.start()
-    wait_until(link.connected)
+    until(link.connected)
     nucleus.restart(0.1)
-    wait_until(link.token_is_dead)
+    until(link.token_is_dead)
     link.close(10.0)
 
 

@@ -97,10 +97,3 @@ def start_lane(tmp_path: Path, spool: Spool, outputs: Outputs) -> Iterator[Calla
         lane.close(5.0)
     server.stop(1.0)
     assert all(lane.accounting.snapshot().balanced() for lane in lanes)
-
-
-def eventually(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.01)

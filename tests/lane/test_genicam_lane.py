@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, Iterator
 
 import numpy as np
 import pytest
-from lane.conftest import eventually
 from support import gige
+from support.waiting import until
 
 from edge_agent.cameras.genicam import GenicamCamera, GenicamSettings
 from edge_agent.clock import SystemClock
@@ -41,14 +41,14 @@ def test_each_trigger_of_the_lane_is_one_image_of_the_sensor(
     start_lane: Callable[..., Lane], simulator: SimulatedCamera, spool: Spool
 ) -> None:
     lane = start_lane(_camera(simulator, mode="software"), trigger=MessageSettings(source="http"))
-    eventually(lambda: lane.status()["camera"] == "live")
+    until(lambda: lane.status()["camera"] == "live")
     ids = []
     for number in range(1, 4):
         trigger = Trigger("test", time.monotonic_ns())
         ids.append(trigger.id)
         assert lane.trigger(trigger)
-        eventually(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
-    eventually(lambda: lane.accounting.snapshot().spooled == len(ids))
+        until(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
+    until(lambda: lane.accounting.snapshot().spooled == len(ids))
     assert spool.flush(20.0)
     receipt = spool.take(1_000_000, len(ids), 5.0)
     assert receipt is not None
@@ -60,13 +60,13 @@ def test_each_pulse_on_the_camera_s_line_is_one_inspection(
     start_lane: Callable[..., Lane], simulator: SimulatedCamera
 ) -> None:
     lane = start_lane(_camera(simulator, mode="line", source="Line1"), silent_after_s=0.2)
-    eventually(lambda: lane.status()["camera"] == "live")
+    until(lambda: lane.status()["camera"] == "live")
     for number in range(1, 4):
         # Longer than a camera in free run may be silent: nothing came by, and that is no fault.
         time.sleep(0.3)
         simulator.set_line(True)
         simulator.set_line(False)
-        eventually(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
+        until(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
     status = lane.status()
     assert status["camera"] == "live"
     assert status["transport"]["frames_missed"] == status["transport"]["frames_incomplete"] == 0

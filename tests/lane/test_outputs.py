@@ -6,8 +6,9 @@ import time
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
-from lane.conftest import GatedCamera, eventually
-from support.outputs import ChipPeer, FilePeer, put_up, until
+from lane.conftest import GatedCamera
+from support.outputs import ChipPeer, FilePeer, put_up
+from support.waiting import until
 
 from edge_agent.agent import read_settings
 from edge_agent.errors import CameraNotConnectedError
@@ -43,7 +44,7 @@ def test_every_inspection_is_offered(start_lane: Callable[..., Lane], tell: Any,
     lane = start_lane(camera)
     camera.allow(20)
     camera.end()
-    eventually(lane.finished)
+    until(lane.finished)
     until(lambda: len(file.lines()) == 20)
     assert [line["sequence"] for line in file.lines()] == list(range(1, 21))
     counts = outputs.status()["file"]["counts"]
@@ -54,7 +55,7 @@ def test_a_missed_trigger_is_announced(start_lane: Callable[..., Lane], tell: An
     file = tell()
     camera = GatedCamera()
     lane = start_lane(camera, trigger=_TRIGGERED, acquire_within_s=0.05)
-    eventually(lambda: lane.status()["camera"] == "live")
+    until(lambda: lane.status()["camera"] == "live")
     assert lane.trigger(Trigger("t", time.monotonic_ns(), "part-1"))
     assert not lane.trigger(Trigger("t", time.monotonic_ns(), "part-2"))
     until(lambda: _undecided(file) == [("missed_trigger", "busy")])
@@ -72,7 +73,7 @@ def test_a_frame_that_the_policy_drops_is_announced(
     lane = start_lane(camera, policy="latest")
     camera.allow(200)
     camera.end()
-    eventually(lane.finished)
+    until(lane.finished)
     books = lane.accounting.snapshot()
     until(lambda: outputs.status()["file"]["counts"]["offered"] == 200)
     assert outputs.status()["file"]["counts"]["undecided"].get("lost", 0) == books.dropped.get("replaced", 0)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Callable, List, Tuple
 
 import pytest
-from lane.conftest import GatedCamera, eventually
+from lane.conftest import GatedCamera
+from support.waiting import until
 
 from edge_agent.errors import CameraNotConnectedError, ImageError, TriggerError
 from edge_agent.lane import Lane
@@ -38,12 +39,12 @@ def _books(lane: Lane) -> Any:
 def test_one_id_from_trigger_to_inspection(start_lane: Callable[..., Lane], spool: Spool) -> None:
     camera = GatedCamera()
     lane = start_lane(camera, trigger=BY_HAND)
-    eventually(lambda: lane.status()["camera"] == "live")
+    until(lambda: lane.status()["camera"] == "live")
     camera.allow(10)
     triggers = [_trigger() for _ in range(3)]
     for number, trigger in enumerate(triggers, 1):
         assert lane.trigger(trigger)
-        eventually(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
+        until(lambda: lane.accounting.snapshot().inspected == number)  # noqa: B023 - called at once
     assert [inspection["trigger_id"] for inspection in _inspections(spool)] == [trigger.id for trigger in triggers]
     books = _books(lane)
     assert books["taken"] == 3
@@ -56,13 +57,13 @@ def test_a_busy_lane_misses_triggers_and_says_so(start_lane: Callable[..., Lane]
     lane = start_lane(camera, trigger=BY_HAND, acquire_within_s=60)
     missed: List[Tuple[str, str]] = []
     lane.on_missed_trigger(lambda trigger, cause: missed.append((trigger.id, cause)))
-    eventually(lambda: lane.trigger(_trigger()))  # it waits for its image from here on
+    until(lambda: lane.trigger(_trigger()))  # it waits for its image from here on
     before = len(missed)
     second = _trigger()
     assert not lane.trigger(second)
     assert missed[before:] == [(second.id, "busy")]
     camera.allow()
-    eventually(lambda: lane.accounting.snapshot().inspected == 1)
+    until(lambda: lane.accounting.snapshot().inspected == 1)
     books = _books(lane)
     assert books["missed"]["busy"] == 1
     assert books["balanced"]
@@ -70,8 +71,8 @@ def test_a_busy_lane_misses_triggers_and_says_so(start_lane: Callable[..., Lane]
 
 def test_a_trigger_without_an_image_is_missed(start_lane: Callable[..., Lane]) -> None:
     lane = start_lane(GatedCamera(), trigger=BY_HAND, acquire_within_s=0.05)
-    eventually(lambda: lane.trigger(_trigger()))
-    eventually(lambda: _books(lane)["missed"].get("no_image") == 1)
+    until(lambda: lane.trigger(_trigger()))
+    until(lambda: _books(lane)["missed"].get("no_image") == 1)
     assert lane.accounting.snapshot().captured == 0
 
 
@@ -83,7 +84,7 @@ def test_a_camera_that_is_gone_misses_triggers(start_lane: Callable[..., Lane]) 
 
     camera.happen = gone
     lane = start_lane(camera, trigger=BY_HAND)
-    eventually(lambda: not lane.trigger(_trigger()) and _books(lane)["missed"].get("camera", 0) > 0)
+    until(lambda: not lane.trigger(_trigger()) and _books(lane)["missed"].get("camera", 0) > 0)
     assert _books(lane)["balanced"]
 
 
@@ -96,8 +97,8 @@ def test_a_bad_image_is_the_trigger_s_frame(start_lane: Callable[..., Lane]) -> 
         raise ImageError("image", "is torn")
 
     camera.happen = torn
-    eventually(lambda: lane.trigger(_trigger()))
-    eventually(lambda: lane.accounting.snapshot().failed == {"image": 1})
+    until(lambda: lane.trigger(_trigger()))
+    until(lambda: lane.accounting.snapshot().failed == {"image": 1})
     assert _books(lane)["taken"] == 1
 
 
@@ -105,13 +106,13 @@ def test_a_free_running_camera_gives_the_frame_after_the_trigger(start_lane: Cal
     camera = GatedCamera(free_running=True)
     lane = start_lane(camera, trigger=BY_HAND)
     camera.allow(5)
-    eventually(lambda: lane.status()["camera"] == "live")
-    eventually(lambda: camera._given == 5)
+    until(lambda: lane.status()["camera"] == "live")
+    until(lambda: camera._given == 5)
     trigger = _trigger()
     assert lane.trigger(trigger)
     camera.allow(3)
-    eventually(lambda: lane.accounting.snapshot().inspected == 1)
-    eventually(lambda: camera._given == 8)
+    until(lambda: lane.accounting.snapshot().inspected == 1)
+    until(lambda: camera._given == 8)
     assert lane.accounting.snapshot().captured == 1
 
 
@@ -127,7 +128,7 @@ def test_interval(start_lane: Callable[..., Lane]) -> None:
     camera.allow(3)
     camera.end()
     lane = start_lane(camera, trigger=IntervalSettings(seconds=0.02))
-    eventually(lane.finished)
+    until(lane.finished)
     assert lane.accounting.snapshot().inspected == 3
     books = _books(lane)
     assert books["balanced"]
@@ -139,12 +140,12 @@ def test_gpio_from_wire_to_inspection(start_lane: Callable[..., Lane], tmp_path:
     chip.mkdir()
     camera = GatedCamera()
     lane = start_lane(camera, trigger=GpioTriggerSettings(chip=f"sim:{chip}", line=17))
-    eventually((chip / "line17").exists)
+    until((chip / "line17").exists)
     camera.allow(100)
     for number in range(1, 4):
         (chip / "line17").write_text("10")
-        eventually(lambda: _books(lane)["received"] == number)  # noqa: B023 - called at once
-    eventually(lambda: _books(lane)["pending"] == 0 and lane.accounting.snapshot().in_flight == 0)
+        until(lambda: _books(lane)["received"] == number)  # noqa: B023 - called at once
+    until(lambda: _books(lane)["pending"] == 0 and lane.accounting.snapshot().in_flight == 0)
     books = _books(lane)
     assert books["taken"] + sum(books["missed"].values()) == 3
     assert lane.accounting.snapshot().inspected == books["taken"]
@@ -153,10 +154,10 @@ def test_gpio_from_wire_to_inspection(start_lane: Callable[..., Lane], tmp_path:
 def test_silent_cameras_are_connected_anew(start_lane: Callable[..., Lane], caplog: pytest.LogCaptureFixture) -> None:
     camera = GatedCamera(free_running=True)
     lane = start_lane(camera, silent_after_s=0.1)
-    eventually(lambda: camera.opened >= 3)
+    until(lambda: camera.opened >= 3)
     assert caplog.text.count("gives no frames") == 1
     camera.allow()
-    eventually(lambda: lane.accounting.snapshot().inspected == 1)
+    until(lambda: lane.accounting.snapshot().inspected == 1)
     assert caplog.text.count("works again") == 1
 
 
@@ -165,7 +166,7 @@ def test_late_frames_are_counted(start_lane: Callable[..., Lane]) -> None:
     camera.allow(3)
     camera.end()
     lane = start_lane(camera, decide_by_ms=0.001)
-    eventually(lane.finished)
+    until(lane.finished)
     books = lane.accounting.snapshot()
     assert books.late == 3
     assert books.inspected == 3
@@ -186,9 +187,9 @@ def test_latest_shows_the_newest_part(start_lane: Callable[..., Lane], spool: Sp
     camera.allow(1)
     assert inspecting.wait(20)
     camera.allow(9)
-    eventually(lambda: lane.accounting.snapshot().captured == 10)
-    eventually(lambda: lane.accounting.snapshot().dropped.get("replaced") == 7)
+    until(lambda: lane.accounting.snapshot().captured == 10)
+    until(lambda: lane.accounting.snapshot().dropped.get("replaced") == 7)
     go_on.set()
     camera.end()
-    eventually(lane.finished)
+    until(lane.finished)
     assert lane.accounting.snapshot().inspected == 3

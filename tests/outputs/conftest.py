@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Type
 
 import pytest
-from support.outputs import PEERS, THING, NoStations, Peer, until
+from support.outputs import PEERS, THING, NoStations, Peer
+from support.waiting import until
 
 from edge_agent.agent import read_settings
 from edge_agent.clock import SystemClock

@@ -27,8 +27,8 @@ from support.outputs import (
     inspection,
     part,
     put_up,
-    until,
 )
+from support.waiting import until
 
 from edge_agent.errors import OutputError
 from edge_agent.outputs import Outputs

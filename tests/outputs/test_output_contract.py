@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict
 
 import pytest
 from outputs.conftest import LANES, context, read, working
-from support.outputs import PEERS, THING, Peer, inspection, part, until
+from support.outputs import PEERS, THING, Peer, inspection, part
+from support.waiting import until
 
 from edge_agent.agent import read_settings
 from edge_agent.errors import ConfigError, OutputError, OutputTimeoutError

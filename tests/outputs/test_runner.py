@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from outputs.conftest import read
-from support.outputs import inspection, part, until
+from support.outputs import inspection, part
+from support.waiting import until
 
 from edge_agent.clock import SystemClock
 from edge_agent.errors import OutputError, OutputNotConnectedError

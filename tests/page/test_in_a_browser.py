@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
-from support.plant import until
+from support.waiting import until
 
 from edge_agent.demo import DemoLine, Verdict
 

@@ -11,7 +11,8 @@ from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 from PIL import Image
-from support.plant import MODEL, Plant, until
+from support.plant import MODEL, Plant
+from support.waiting import until
 
 from edge_agent.agent import Inspector
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import pytest
 from page.test_live_page import Viewer
 from PIL import Image
-from support.plant import Plant, until
+from support.plant import Plant
+from support.waiting import until
 
 
 class Site:

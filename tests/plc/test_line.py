@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from support.plant import Plant, until
+from support.plant import Plant
+from support.waiting import until
 
 from edge_agent.clock import SystemClock
 from edge_agent.modbus.handshake_map import Result

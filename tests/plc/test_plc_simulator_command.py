@@ -8,7 +8,7 @@ import sys
 from typing import Iterator, List
 
 import pytest
-from support.plant import until
+from support.waiting import until
 
 from edge_agent.clock import SystemClock
 from edge_agent.modbus import ModbusClient, ModbusDevice

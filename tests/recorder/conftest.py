@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 import pytest
 from support.s3_loopback import S3, serve_s3
+from support.waiting import until
 
 from edge_agent.clock import SystemClock
 from edge_agent.config import convert
@@ -47,13 +47,6 @@ def settings(path: Path, **more: Any) -> RecorderSettings:
     rules = {"rules": {"everything": {}}} if "rules" not in more and "every" not in more else {}
     values = {"path": str(path), "format": "png", "free_bytes": 0, "queue": 1000, **rules, **more}
     return convert(values, RecorderSettings, "test", "recorder")
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.01)
 
 
 class Impatient(SystemClock):

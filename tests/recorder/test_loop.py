@@ -14,8 +14,9 @@ from typing import Any, Dict, Iterator, List
 import numpy as np
 import pytest
 from PIL import Image
-from recorder.conftest import Rig, until
+from recorder.conftest import Rig
 from support.cameras.driving import play
+from support.waiting import until
 
 from edge_agent import sample
 from edge_agent.agent import Inspector, read_settings

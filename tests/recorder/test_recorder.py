@@ -13,7 +13,8 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
-from recorder.conftest import SECOND_NS, START_NS, Rig, frame, inspection, until
+from recorder.conftest import SECOND_NS, START_NS, Rig, frame, inspection
+from support.waiting import until
 
 from edge_agent.errors import ConfigError, ServerFaultError
 from edge_agent.recorder.store import Store

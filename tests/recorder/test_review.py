@@ -9,7 +9,8 @@ from typing import Any, List
 
 import numpy as np
 import pytest
-from recorder.conftest import SECOND_NS, START_NS, Rig, frame, inspection, until
+from recorder.conftest import SECOND_NS, START_NS, Rig, frame, inspection
+from support.waiting import until
 
 from edge_agent.cameras.replay import ReplayCamera, ReplaySettings
 from edge_agent.clock import SystemClock

@@ -8,7 +8,8 @@ from typing import Dict, List, Set
 
 import numpy as np
 import pytest
-from recorder.conftest import Rig, until
+from recorder.conftest import Rig
+from support.waiting import until
 
 from edge_agent.errors import ImageGoneError
 from edge_agent.recorder import Query, Verdict

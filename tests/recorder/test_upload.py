@@ -15,9 +15,10 @@ from typing import Any, Dict
 
 import numpy as np
 import pytest
-from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig, until
+from recorder.conftest import SECOND_NS, START_NS, Impatient, Rig
 from recorder.uploads import UPLOAD, books, numbers, sent, upload_of
 from support.s3_loopback import S3
+from support.waiting import until
 
 from edge_agent.recorder import RecorderSettings, Verdict
 from edge_agent.recorder.names import Kept

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
-from recorder.conftest import Rig, until
+from recorder.conftest import Rig
 from recorder.uploads import KEYS, UPLOAD, books, numbers, on_a_device, sent, upload_of
 from support.keys import openssl
 from support.s3_loopback import S3, TokenExchange, serve_s3, serve_token_exchange
+from support.waiting import until
 
 from edge_agent.recorder.upload import uploader
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List
 
-from recorder.conftest import Rig, until
+from recorder.conftest import Rig
 from support.s3_loopback import S3
+from support.waiting import until
 
 UPLOAD = {"bucket": "parts", "prefix": "press-7"}
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
@@ -17,6 +16,7 @@ from PIL import Image
 from server.conftest import TIMEOUT, Client, byte_request
 from support.neo import child_processes, make_neo_package
 from support.packages import make_package, zip_package
+from support.waiting import until
 
 from edge_agent.contract import VERSION_METADATA
 from edge_agent.server import InferenceUnits, ModelServer
@@ -41,27 +41,20 @@ class Line(Client):
         """Two looks, and what follows from them."""
         self.look()
         self.look()
-        self.until(lambda: self.describe(name).lookout_vision_model_arn.endswith(arn))
+        until(lambda: self.describe(name).lookout_vision_model_arn.endswith(arn))
 
     def refused(self, name: str) -> str:
         """Two looks, and the message that follows from them."""
         self.look()
         self.look()
-        self.until(lambda: self.describe(name).status_message != "")
-        self.until(lambda: not self.registry.slot(name)._swapping)
+        until(lambda: self.describe(name).status_message != "")
+        until(lambda: not self.registry.slot(name)._swapping)
         return self.describe(name).status_message
 
     def version(self, name: str) -> Any:
         """The version that computed, as the trailing metadata name it."""
         _, call = self.stub.DetectAnomalies.with_call(byte_request(name, RED), timeout=TIMEOUT)
         return dict(call.trailing_metadata()).get(VERSION_METADATA)
-
-    @staticmethod
-    def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
 
 
 @pytest.fixture
@@ -211,7 +204,7 @@ def test_a_torn_zip_is_never_served(models: Path, line: Line) -> None:
     (models / "gears.zip").write_bytes(whole)
     line.look()
     line.look()
-    line.until(lambda: line.describe("gears").status_message == "")
+    until(lambda: line.describe("gears").status_message == "")
     assert line.version("gears") == "2.0.0"
 
 
@@ -238,7 +231,7 @@ def test_a_package_that_still_changes_is_left_alone(models: Path, line: Line) ->
         line.look()
         assert line.version("bolts") == "2.0.0"
     line.look()
-    line.until(lambda: line.version("bolts") == "2.0.1")
+    until(lambda: line.version("bolts") == "2.0.1")
 
 
 @pytest.mark.parametrize("verb", ["start", "swap"])
@@ -309,7 +302,7 @@ def test_no_call_is_lost_while_versions_change(models: Path, serve: Any) -> None
     for number in range(2, 8):
         replace(models / "gears", new_version(f"1.0.{number}", threshold=number / 100))
         line.swapped("gears", f"gears/1.0.{number}")
-    line.until(lambda: bool(failures) or all(mine[-1:] == [7] for mine in seen))
+    until(lambda: bool(failures) or all(mine[-1:] == [7] for mine in seen))
     over.set()
     for thread in threads:
         thread.join(TIMEOUT)
@@ -323,7 +316,7 @@ def test_a_compiled_model_is_swapped_and_its_process_goes(models: Path, line: Li
     (old,) = child_processes()
     replace(models / "foreign", lambda path: make_neo_package(path, top={"package": {"version": "1.0.1"}}))
     line.swapped("foreign", "foreign/1.0.1")
-    line.until(lambda: not old.is_running())
+    until(lambda: not old.is_running())
     assert line.version("foreign") == "1.0.1"
     assert len(child_processes()) == 1
 
@@ -351,12 +344,12 @@ def test_a_second_engine_comes_from_the_same_files_or_not_at_all(
     manifest = (models / "slow" / "manifest.json").read_text()
     (models / "slow" / "manifest.json").write_text(manifest.replace('"1.0.0"', '"1.0.1"'))
     calls = [line.stub.DetectAnomalies.future(byte_request("slow", RED)) for _ in range(6)]
-    line.until(lambda: "slow: stays at 1 engines" in caplog.text)
+    until(lambda: "slow: stays at 1 engines" in caplog.text)
     assert f"{models / 'slow'}: changed while it was loaded" in caplog.text
     assert {dict(call.trailing_metadata())[VERSION_METADATA] for call in calls} == {"1.0.0"}
     line.swapped("slow", "slow/1.0.1")
     calls = [line.stub.DetectAnomalies.future(byte_request("slow", RED)) for _ in range(6)]
-    line.until(lambda: turns.pool is not None and turns.pool.size == 2)
+    until(lambda: turns.pool is not None and turns.pool.size == 2)
     assert {dict(call.trailing_metadata())[VERSION_METADATA] for call in calls} == {"1.0.1"}
     assert network.exists()
 

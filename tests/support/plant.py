@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from PIL import Image
 from support.packages import make_package
+from support.waiting import until
 
 from edge_agent.agent import Inspector, Operation
 from edge_agent.clock import Clock, SystemClock
@@ -23,17 +24,6 @@ MODEL = "com.example.Colours"
 OTHER = "com.example.Others"
 THING = "press-7"
 RECIPE = Path(__file__).parents[2] / "recipe" / "inspector.yaml"
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0, what: str = "it") -> Any:
-    """Poll until the condition holds, and give what it gave."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.02)
 
 
 class Plant:

@@ -13,7 +13,8 @@ from typing import Any, Dict, Iterator, List, Tuple
 import jsonschema
 import pytest
 from PIL import Image
-from support.plant import MODEL, OTHER, Component, Plant, until
+from support.plant import MODEL, OTHER, Component, Plant
+from support.waiting import until
 
 from edge_agent.agent.talk import command_desk, commands
 from edge_agent.agent.talk.command_desk import CommandDesk

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from support.plant import OTHER, Plant, until
+from support.plant import OTHER, Plant
+from support.waiting import until
 
 from edge_agent.agent.settings import InspectorSettings, read_settings
 from edge_agent.agent.talk.configuration import ConfigurationKeeper, ConfigurationWatch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Dict
 
 import pytest
-from support.plant import Plant, until
+from support.plant import Plant
+from support.waiting import until
 
 CONFIRM = {"by": "echo", "every_s": 1, "unconfirmed_after_s": 3}
 

@@ -8,7 +8,8 @@ from typing import Any, Dict, List
 
 import jsonschema
 import pytest
-from support.plant import MODEL, Component, Plant, until
+from support.plant import MODEL, Component, Plant
+from support.waiting import until
 
 from edge_agent.agent.talk import health as health_module
 from edge_agent.agent.talk.health import Health

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Tuple
 
 import pytest
-from support.plant import THING, Plant, until
+from support.plant import THING, Plant
+from support.waiting import until
 
 from edge_agent.agent import read_settings
 from edge_agent.errors import ConfigError

@@ -7,7 +7,8 @@ import threading
 from typing import Any, Dict, List
 
 import pytest
-from support.plant import Component, Plant, until
+from support.plant import Component, Plant
+from support.waiting import until
 
 from edge_agent.agent.talk.updates import UpdateGuard, UpdateHold
 from edge_agent.agent.talk_settings import UpdateSettings

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Dict
 
 import pytest
-from support.plant import THING, Plant, until
+from support.plant import THING, Plant
+from support.waiting import until
 
 
 def _trigger(source: str, name: str = "a") -> Dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.plant import MODEL, THING, Plant, until
+from support.plant import MODEL, THING, Plant
 from support.s3_loopback import S3, serve_s3
+from support.waiting import until
 
 from edge_agent.agent import read_settings, talk_settings
 from edge_agent.agent.figures.catalogue import CATALOGUE

@@ -8,7 +8,8 @@ import time
 from typing import List
 
 import pytest
-from support.plant import THING, Component, Plant, until
+from support.plant import THING, Component, Plant
+from support.waiting import until
 
 from edge_agent.agent import Operation
 from edge_agent.agent.talk.status import MAX_DOCUMENT_BYTES

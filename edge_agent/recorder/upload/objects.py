@@ -7,11 +7,11 @@ The line's references are places in S3. It goes last: what a line in the bucket 
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
+from edge_agent.recorder.manifest import manifest_of
 from edge_agent.recorder.names import beside
 from edge_agent.recorder.upload.queue import Waiting
 
@@ -49,9 +49,10 @@ def line_in(text: bytes, root: Path, waiting: Waiting) -> Optional[Dict[str, Any
     """
     line = _decoded(text, waiting.reference)
     if line is None:
-        with contextlib.suppress(FileNotFoundError), (root / f"{waiting.lane}.manifest").open("rb") as manifest:
-            lines = (_decoded(text, waiting.reference) for text in manifest if waiting.reference.encode() in text)
-            line = next((found for found in lines if found is not None), None)
+        manifest = manifest_of(root, waiting.lane)
+        place = manifest.find(waiting.reference)
+        found = None if place is None else manifest.line(waiting.reference, place)
+        line = None if found is None else _decoded(found, waiting.reference)
     return line
 
 

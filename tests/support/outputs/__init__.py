@@ -12,7 +12,7 @@ from support.outputs.files import FilePeer
 from support.outputs.hook import HookPeer
 from support.outputs.nucleus import NucleusPeer
 from support.outputs.opc_ua import OpcUaPeer
-from support.outputs.parts import THING, NoStations, answers, free_port, inspection, part, until
+from support.outputs.parts import THING, NoStations, answers, free_port, inspection, part
 from support.outputs.peer import Peer
 from support.outputs.plc import HandshakePeer, PlcPeer
 
@@ -35,7 +35,6 @@ __all__ = [
     "inspection",
     "part",
     "put_up",
-    "until",
 ]
 
 

@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from support.outputs.parts import answers, free_port, until
+from support.outputs.parts import answers, free_port
 from support.outputs.peer import Peer
+from support.waiting import until
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 

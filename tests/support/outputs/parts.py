@@ -5,23 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import Any, Callable, Optional
+from typing import Optional
 
 from edge_agent.inspection import Anomaly, Inspection, Timings
 from edge_agent.outputs import Part
 from edge_agent.triggers import Trigger
 
 THING = "press-7"
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"did not happen within {seconds:g} s"
-        time.sleep(0.002)
 
 
 def free_port() -> int:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional
 
-from support.outputs.parts import answers, free_port, until
+from support.outputs.parts import answers, free_port
+from support.waiting import until
 
 TESTS = Path(__file__).parents[2]
 
