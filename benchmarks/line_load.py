@@ -30,7 +30,7 @@ Burden = Callable[[Site, Path], ContextManager[None]]
 
 
 def viewers(turns: int, seconds: float, share: Share) -> Dict[str, Any]:
-    figures, _report = _by_turns(Load(cameras=1, rate=20), _watched, turns, seconds, share)
+    figures, _report = _by_turns(Load(cameras=1, rate=20), _watched, turns, seconds, share, gone_s=_GONE_S)
     return figures
 
 
@@ -41,7 +41,7 @@ def recorder(turns: int, seconds: float, share: Share) -> Dict[str, Any]:
 
 
 def _by_turns(
-    load: Load, burden: Burden, turns: int, seconds: float, share: Share
+    load: Load, burden: Burden, turns: int, seconds: float, share: Share, *, gone_s: float = 0.0
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     alone: List[Window] = []
     burdened: List[Window] = []
@@ -50,7 +50,9 @@ def _by_turns(
         scratch.mkdir()
         beside.mkdir()
         with site(scratch, load, share) as line:
-            for _ in range(turns):
+            for turn in range(turns):
+                if turn:
+                    time.sleep(gone_s)
                 alone.append(line.run(seconds))
                 with burden(line, beside):
                     burdened.append(line.run(seconds))
@@ -82,7 +84,6 @@ def _watched(line: Site, _directory: Path) -> Iterator[None]:
         yield
     finally:
         crowd.communicate(timeout=60)
-        time.sleep(_GONE_S)
 
 
 @contextmanager

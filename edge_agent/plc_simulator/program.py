@@ -68,7 +68,10 @@ class Program:
             self.books.overruns += 1
         self._commands = Commands(
             trigger=trigger == "raised",
-            results_acknowledged=online and status.result is not None and self.acknowledges,
+            # Once up it stays until the inspector has seen it and the result is gone.
+            results_acknowledged=online
+            and status.result is not None
+            and (self.acknowledges or self._commands.results_acknowledged),
             clear_overrun=status.buffer_overrun,
             heartbeat=self._commands.heartbeat + 1,
             part=part,

@@ -32,7 +32,7 @@ _ADDRESS = re.compile(r"live page and figures on http://(\S+)/")
 def run(count: int, seed: int) -> Outcome:
     """So many viewers for ten minutes, and the line alone for as long (in a short form for six seconds)."""
     outcome = Outcome(count)
-    phase_s, turns = (60.0, 10) if count >= _FULL else (3.0, 2)
+    phase_s, gone_s, turns = (60.0, _GONE_S, 10) if count >= _FULL else (3.0, 0.0, 2)
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         scratch = Path(directory)
         token_file = scratch / "token"
@@ -59,7 +59,7 @@ def run(count: int, seed: int) -> Outcome:
                 watched.append(phase())
                 memory.append(line.inspector_pss_mb())
                 seen.append(crowd.leave())
-                time.sleep(_GONE_S)
+                time.sleep(gone_s)
             books = line.finish()[_LANE]
             messages = line.messages()
         finally:

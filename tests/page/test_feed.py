@@ -75,7 +75,9 @@ def test_each_part_is_told_once_and_to_all(line: Line) -> None:
     assert [into[-19:] for into in heard] == [list(range(2, 21))] * 2
 
 
-def test_one_who_falls_behind_is_told_to_look_anew(line: Line) -> None:
+def test_one_who_falls_behind_is_told_to_look_anew(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.page.feed._EVERY_S", 0.02)
+    monkeypatch.setattr("edge_agent.page.feed._PART_S", 0.01)
     slow = line.feed.listen()
     next(slow)  # it listens now
     quick = changes(line.feed.listen())

@@ -12,8 +12,9 @@ from support.plant import Plant
 from support.waiting import until
 
 from edge_agent.clock import SystemClock
-from edge_agent.modbus.handshake_map import Result
+from edge_agent.modbus.handshake_map import Result, Status
 from edge_agent.plc_simulator import PlcSettings, SimulatedPlc
+from edge_agent.plc_simulator.program import Program
 
 
 class Line:
@@ -182,3 +183,14 @@ def test_another_run_of_the_inspector_is_another_session(line: Line) -> None:
     line.parts()
     line.judged(1)
     assert line.results[0].part == 1002
+
+
+def test_an_acknowledgement_that_is_up_stays_until_it_was_seen() -> None:
+    """The inspector may be about to look: else the same result would be shown again."""
+    program = Program(PlcSettings(), lambda _result: None)
+    shown = Status(online=True, heartbeat=1, result=Result(verdict=1, part=1001))
+    assert program.scan(shown, 0).results_acknowledged
+    program.acknowledges = False
+    assert program.scan(shown, 1).results_acknowledged
+    assert not program.scan(Status(online=True, heartbeat=1), 2).results_acknowledged
+    assert not program.scan(shown, 3).results_acknowledged
