@@ -4,7 +4,7 @@
 server, and the publisher drains, against a local nucleus in a process of its own:
 
     lite      at most 10 messages and 15,000 bytes without an acknowledgement, which takes 0.1 s; the default settings
-    classic   its own pace: 100 messages and 512,000 bytes a second, messages of 16 kB unless said otherwise
+    classic   its own pace: 100 messages and 512,000 bytes a second, messages of 16 kB
 
     drain_s             until the last of the backlog was handed over
     inspection_ms       capture to verdict of the live frames, before, during and after the drain

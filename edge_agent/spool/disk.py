@@ -96,7 +96,7 @@ class Disk:
             if self._store is None:
                 raise SpoolUnavailableError(str(self._directory), "is not open")
             try:
-                records = self._store.read_batch(self._ledger.marks.floor, max_count, max_bytes)
+                records = self._store.read(self._ledger.marks.floor, max_count, max_bytes=max_bytes)
                 if not records and self._ledger.waiting() > 0:
                     raise SpoolDamagedError(str(self._directory), "holds less than its books say")
             except SpoolError as error:

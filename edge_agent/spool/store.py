@@ -240,27 +240,23 @@ class Store:
         rows = [("", marks.encode()), *((book.lane, book.encode()) for book in books)]
         self._connection.executemany("INSERT OR REPLACE INTO books VALUES (?, ?)", rows)
 
-    def read(self, after: int, count: int, *, normal_only: bool = False) -> List[Record]:
-        """The first `count` records whose ids are above `after`."""
+    def read(
+        self, after: int, count: int, *, max_bytes: Optional[int] = None, normal_only: bool = False
+    ) -> List[Record]:
+        """The first `count` records whose ids are above `after`.
+
+        With `max_bytes`, as long as their bodies, with a byte between two, fit; the first in any case. No more is read
+        than that: a batch is made while parts are inspected.
+        """
         which = "AND anomalous = 0" if normal_only else ""
         query = f"SELECT id, anomalous, record FROM inspections WHERE id > ? {which} ORDER BY id LIMIT ?"  # noqa: S608 - one of two constants
-        with mapped(self._path):
-            rows = self._connection.execute(query, (after, count)).fetchall()
-        return [self._checked(*row) for row in rows]
-
-    def read_batch(self, after: int, count: int, max_bytes: int) -> List[Record]:
-        """The same, as long as their bodies, with a byte between two, fit; the first in any case.
-
-        No more is read than that: a batch is made while parts are inspected.
-        """
-        query = "SELECT id, anomalous, record FROM inspections WHERE id > ? ORDER BY id LIMIT ?"
         records: List[Record] = []
         size = -1
         with mapped(self._path), contextlib.closing(self._connection.execute(query, (after, count))) as rows:
             for row in rows:
                 record = self._checked(*row)
                 size += 1 + len(record.body)
-                if records and size > max_bytes:
+                if max_bytes is not None and records and size > max_bytes:
                     break
                 records.append(record)
         return records

@@ -56,17 +56,15 @@ class Site:
         context: Optional[ssl.SSLContext] = None,
         **headers: str,
     ) -> Tuple[int, Dict[str, str], bytes]:
-        connection: http.client.HTTPConnection
-        if context is None:
-            connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
-        else:
-            connection = http.client.HTTPSConnection(self.host, self.port, timeout=10, context=context)
-        try:
+        with contextlib.closing(self.connection(context, timeout=10)) as connection:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
+
+    def connection(self, context: Optional[ssl.SSLContext], timeout: float) -> http.client.HTTPConnection:
+        if context is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=context)
 
     def sign_in(self, **options: Any) -> str:
         """The cookie, as a browser sends it back."""
@@ -136,11 +134,8 @@ def test_another_sites_page_can_do_nothing_with_the_cookie(site: Site) -> None:
 
 def kept(site: Site, context: Optional[ssl.SSLContext] = None) -> http.client.HTTPConnection:
     """A connection that has had its first answer and is open."""
-    connection: http.client.HTTPConnection
-    if context is None:
-        connection = http.client.HTTPConnection(site.host, site.port, timeout=3)
-    else:
-        connection = http.client.HTTPSConnection(site.host, site.port, timeout=3, context=context)
+    # Less than the seconds after which a silent one is closed anyway.
+    connection = site.connection(context, timeout=3)
     connection.request("GET", "/state", headers={"Authorization": f"Bearer {TOKEN}"})
     answer = connection.getresponse()
     assert json.loads(answer.read()) == {"status": "passed"}

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from support.outputs.parts import answers, free_port
-from support.outputs.peer import Peer
+from support.outputs.parts import answers
+from support.outputs.peer import ProcessPeer
 from support.waiting import until
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
-class BrokerPeer(Peer):
+class BrokerPeer(ProcessPeer):
     """mosquitto, and a client that subscribes to everything."""
 
     name = "mqtt"
-    can_hang = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.port = free_port()
         self.options = "allow_anonymous true\n"
-        self._process: Optional[subprocess.Popen[bytes]] = None
 
     @classmethod
     def missing(cls) -> str:
@@ -49,20 +45,9 @@ class BrokerPeer(Peer):
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+            super().stop()
             self._client.disconnect()
             self._client.loop_stop()
-
-    def hang(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
 
     def applied(self) -> int:
         return sum(topic == "line/parts" for topic, _payload, _retained in self.messages)

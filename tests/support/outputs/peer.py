@@ -70,7 +70,7 @@ class Peer:
 
 
 class ProcessPeer(Peer):
-    """A module of these tests in a process of its own, which listens on `port`."""
+    """A process of its own, which listens on `port`."""
 
     can_hang = True
 
@@ -80,7 +80,7 @@ class ProcessPeer(Peer):
         self._process: Optional["subprocess.Popen[bytes]"] = None
 
     def launch(self, module: str, *arguments: str, seconds: float = 20.0) -> None:
-        """Start it, and wait until it answers."""
+        """Start a module of these tests, and wait until it answers."""
         command = [sys.executable, "-m", module, str(self.port), *arguments]
         self._process = subprocess.Popen(command, cwd=TESTS, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: answers(self.port), seconds)
